@@ -1,0 +1,516 @@
+//! One platform account that Tidepost sends through, and the rules of its owner.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::check_id;
+use crate::invalid::Invalid;
+use crate::time::{Calendar, Period, QuietHours, calendar_period, fixed_period, is_zone, zone};
+
+/// The platforms whose mini-programs Tidepost serves.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Platform {
+    /// A WeChat mini-program.
+    WechatMini,
+    /// A WeChat official account.
+    WechatOa,
+    /// An Alipay mini-program.
+    Alipay,
+    /// A Douyin mini-program.
+    Douyin,
+}
+
+impl Platform {
+    /// Who gives out the union ids of this platform: one id names one person on all its channels.
+    #[must_use]
+    pub fn union_scope(self) -> &'static str {
+        match self {
+            Self::WechatMini | Self::WechatOa => "wechat",
+            Self::Alipay => "alipay",
+            Self::Douyin => "douyin",
+        }
+    }
+}
+
+/// A channel as its owner defines it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Channel {
+    /// Which platform.
+    pub platform: Platform,
+    /// The platform's id of the account.
+    pub app_id: String,
+    /// Where the app secret is: `env:NAME`, `file:PATH`, `secretsmanager:ARN` or `ssm:NAME`.
+    pub secret_ref: String,
+    /// How the platform's callbacks are protected; without it callbacks are refused.
+    #[serde(default)]
+    pub callback: Option<Callback>,
+    /// IANA zone of calendar windows, and of people whose own zone is not known.
+    #[serde(default = "default_zone")]
+    pub time_zone: String,
+    /// How long a one-time grant lasts, in seconds; `null`: for ever, as WeChat's documents have it (platforms.md A4).
+    #[serde(default)]
+    pub grant_expiry_seconds: Option<u32>,
+    /// Calls per second at the most.
+    #[serde(default = "default_rate")]
+    pub rate_limit_per_second: u32,
+    /// How far apart the clocks of functions and platform may be, in milliseconds.
+    #[serde(default = "default_skew")]
+    pub skew_milliseconds: u32,
+    /// How long a call may take before its outcome is unknown, in milliseconds.
+    #[serde(default = "default_timeout")]
+    pub call_timeout_milliseconds: u32,
+    /// What the platform allows per window.
+    #[serde(default)]
+    pub quota_rules: Vec<QuotaRule>,
+    /// What people are protected by.
+    #[serde(default)]
+    pub policy: Policy,
+}
+
+fn default_zone() -> String {
+    "Asia/Shanghai".to_owned()
+}
+
+/// Our choice: no platform publishes a per-second limit of subscription messages (platforms.md F).
+fn default_rate() -> u32 {
+    50
+}
+
+fn default_skew() -> u32 {
+    2_000
+}
+
+fn default_timeout() -> u32 {
+    3_000
+}
+
+/// Protection of a platform's callbacks (platforms.md B).
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Callback {
+    /// What the platform's page is set to.
+    pub mode: CallbackMode,
+    /// Reference to the token that signs.
+    pub token_ref: String,
+    /// Reference to the key that encrypts; needed unless the mode is `plain`.
+    #[serde(default)]
+    pub encoding_aes_key_ref: Option<String>,
+    /// Refuse callbacks older than this; `null`: never, since a retry may keep its first timestamp (platforms.md B2).
+    #[serde(default)]
+    pub max_age_seconds: Option<u32>,
+}
+
+/// How callbacks are sent.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallbackMode {
+    /// In the clear, signed without the body.
+    Plain,
+    /// In the clear and encrypted; only the encrypted part counts.
+    Compat,
+    /// Encrypted.
+    Safe,
+}
+
+/// At most `limit` units per window.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuotaRule {
+    /// The owner's name for it.
+    pub id: String,
+    /// What is counted.
+    pub unit: Unit,
+    /// How many fit into a window.
+    pub limit: u32,
+    /// The windows.
+    pub window: Window,
+    /// The part of each window that only `basic` messages may use; applies to windows of ten minutes or longer.
+    #[serde(default = "default_basic_share")]
+    pub basic_share: f64,
+}
+
+fn default_basic_share() -> f64 {
+    0.05
+}
+
+/// What a quota rule counts.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// Every call that may have reached the platform.
+    Call,
+    /// Every message asked for.
+    Message,
+    /// One per campaign and day.
+    Broadcast,
+}
+
+/// The windows of a quota rule.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Window {
+    /// A calendar unit in the channel's zone.
+    Calendar(Calendar),
+    /// A fixed length in seconds, counted from the epoch.
+    Seconds(u32),
+}
+
+impl Window {
+    /// The window around `now`.
+    #[must_use]
+    pub fn around(&self, zone: &TimeZone, now: Timestamp) -> Period {
+        match self {
+            Self::Calendar(calendar) => calendar_period(*calendar, zone, now),
+            Self::Seconds(seconds) => fixed_period(*seconds, now),
+        }
+    }
+}
+
+/// How people are protected on a channel.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// When people are left alone, in their own zone; `null` switches it off.
+    #[serde(default = "default_quiet_hours")]
+    pub quiet_hours: Option<QuietHours>,
+    /// Least time between two sends to one person.
+    #[serde(default)]
+    pub minimum_gap_seconds: u32,
+    /// How many sends one person gets.
+    #[serde(default = "default_caps")]
+    pub caps: Vec<Cap>,
+    /// What an urgent `basic` message does not wait for.
+    #[serde(default = "default_basic_ignores")]
+    pub basic_ignores: BTreeSet<Respect>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            quiet_hours: default_quiet_hours(),
+            minimum_gap_seconds: 0,
+            caps: default_caps(),
+            basic_ignores: default_basic_ignores(),
+        }
+    }
+}
+
+/// 22:00 to 08:00: our choice, no source states one (DESIGN, 'Defaults from the field').
+#[expect(clippy::unnecessary_wraps, reason = "the default of an optional field")]
+fn default_quiet_hours() -> Option<QuietHours> {
+    Some(QuietHours {
+        from: jiff::civil::time(22, 0, 0, 0),
+        to: jiff::civil::time(8, 0, 0, 0),
+    })
+}
+
+/// Five a day per person: our choice.
+fn default_caps() -> Vec<Cap> {
+    vec![Cap {
+        scope: CapScope::Subscriber,
+        per: CapPeriod::Day,
+        limit: 5,
+    }]
+}
+
+fn default_basic_ignores() -> BTreeSet<Respect> {
+    BTreeSet::from([Respect::QuietHours, Respect::Caps, Respect::MinimumGap])
+}
+
+/// A rule that a policy may let urgent `basic` messages ignore.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Respect {
+    /// [`Policy::caps`].
+    Caps,
+    /// [`Policy::minimum_gap_seconds`].
+    MinimumGap,
+    /// [`Policy::quiet_hours`].
+    QuietHours,
+}
+
+/// At most `limit` sends to one person per period.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cap {
+    /// What is counted together.
+    pub scope: CapScope,
+    /// The period, in the person's zone.
+    pub per: CapPeriod,
+    /// How many.
+    pub limit: u16,
+}
+
+/// What a cap counts together, always for one person over all channels.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CapScope {
+    /// Everything the person gets.
+    Subscriber,
+    /// What the person gets on one topic.
+    Topic,
+    /// What the person gets from one business line.
+    BusinessLine,
+}
+
+/// The period of a cap.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CapPeriod {
+    /// A local day.
+    Day,
+    /// A local week, from Monday.
+    Week,
+}
+
+impl CapPeriod {
+    /// The calendar unit.
+    #[must_use]
+    pub fn calendar(self) -> Calendar {
+        match self {
+            Self::Day => Calendar::Day,
+            Self::Week => Calendar::Week,
+        }
+    }
+}
+
+/// Open leases plus windows must fit one item.
+const QUOTA_RULES_MAX: usize = 8;
+
+impl Channel {
+    /// The channel's zone.
+    #[must_use]
+    pub fn zone(&self) -> TimeZone {
+        zone(&self.time_zone)
+    }
+
+    /// How long before an edge a call may still be counted on the other side: its time-out plus the skew.
+    #[must_use]
+    pub fn closing_band_milliseconds(&self) -> i64 {
+        i64::from(self.call_timeout_milliseconds) + i64::from(self.skew_milliseconds)
+    }
+
+    /// All that is wrong with the definition.
+    ///
+    /// # Errors
+    /// One [`Invalid`] for each field that breaks a rule.
+    pub fn validate(&self) -> Result<(), Vec<Invalid>> {
+        let mut wrong = Vec::new();
+        let mut require = |holds: bool, field: &str, code: &str, message: &str| {
+            if !holds {
+                wrong.push(Invalid::new(field, code, message));
+            }
+        };
+        require(
+            !self.app_id.trim().is_empty(),
+            "app_id",
+            "field_empty",
+            "the platform's id of the account is needed",
+        );
+        require(
+            is_secret_ref(&self.secret_ref),
+            "secret_ref",
+            "secret_ref_malformed",
+            SECRET_REF_FORM,
+        );
+        if let Some(callback) = &self.callback {
+            require(
+                is_secret_ref(&callback.token_ref),
+                "callback.token_ref",
+                "secret_ref_malformed",
+                SECRET_REF_FORM,
+            );
+            let key = callback.encoding_aes_key_ref.as_deref();
+            let plain = callback.mode == CallbackMode::Plain;
+            require(
+                key.map_or(plain, is_secret_ref),
+                "callback.encoding_aes_key_ref",
+                "secret_ref_malformed",
+                "needed unless the mode is plain: env:NAME, file:PATH, secretsmanager:ARN or ssm:NAME",
+            );
+        }
+        require(
+            is_zone(&self.time_zone),
+            "time_zone",
+            "time_zone_unknown",
+            "must be an IANA zone such as Asia/Shanghai",
+        );
+        require(
+            self.rate_limit_per_second >= 1,
+            "rate_limit_per_second",
+            "out_of_range",
+            "must be at least 1",
+        );
+        require(
+            self.skew_milliseconds <= 10_000,
+            "skew_milliseconds",
+            "out_of_range",
+            "must be at most 10000",
+        );
+        require(
+            (100..=10_000).contains(&self.call_timeout_milliseconds),
+            "call_timeout_milliseconds",
+            "out_of_range",
+            "must be 100 to 10000",
+        );
+        require(
+            self.quota_rules.len() <= QUOTA_RULES_MAX,
+            "quota_rules",
+            "too_many",
+            "at most 8 rules",
+        );
+        for (index, rule) in self.quota_rules.iter().enumerate() {
+            wrong.extend(rule.validate(&format!("quota_rules[{index}]")));
+        }
+        for (index, rule) in self.quota_rules.iter().enumerate() {
+            if self.quota_rules.iter().take(index).any(|earlier| earlier.id == rule.id) {
+                wrong.push(Invalid::new(
+                    format!("quota_rules[{index}].id"),
+                    "duplicate",
+                    "another rule has this id",
+                ));
+            }
+        }
+        if let Some(QuietHours { from, to }) = self.policy.quiet_hours
+            && from == to
+        {
+            wrong.push(Invalid::new(
+                "policy.quiet_hours",
+                "out_of_range",
+                "from and to are equal; use null for none",
+            ));
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+    }
+}
+
+impl QuotaRule {
+    fn validate(&self, at: &str) -> Vec<Invalid> {
+        let mut wrong = Vec::new();
+        wrong.extend(check_id(&format!("{at}.id"), &self.id).err());
+        if !(0.0..=1.0).contains(&self.basic_share) {
+            wrong.push(Invalid::new(
+                format!("{at}.basic_share"),
+                "out_of_range",
+                "must be 0 to 1",
+            ));
+        }
+        if matches!(self.window, Window::Seconds(0)) {
+            wrong.push(Invalid::new(
+                format!("{at}.window.seconds"),
+                "out_of_range",
+                "must be at least 1",
+            ));
+        }
+        wrong
+    }
+}
+
+/// What a secret reference looks like.
+pub const SECRET_REF_FORM: &str = "must be env:NAME, file:PATH, secretsmanager:ARN or ssm:NAME";
+
+fn is_secret_ref(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(store, name)| {
+        matches!(store, "env" | "file" | "secretsmanager" | "ssm") && !name.trim().is_empty()
+    })
+}
+
+/// How a channel is doing, as the platform's answers tell.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Health {
+    /// The state in a word.
+    pub state: HealthState,
+    /// When the state is looked at again.
+    pub until: Option<Timestamp>,
+    /// What led to it, for a person.
+    pub reasons: Vec<String>,
+}
+
+/// A channel's state.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthState {
+    /// Nothing is known against it.
+    #[default]
+    Ok,
+    /// It works, with trouble.
+    Degraded,
+    /// The platform refuses to send for it.
+    Banned,
+}
+
+impl Health {
+    /// Whether the platform refuses to send at `now`.
+    #[must_use]
+    pub fn is_banned(&self, now: Timestamp) -> bool {
+        self.state == HealthState::Banned && self.until.is_none_or(|until| now < until)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// The channel of the contract's example.
+    pub(crate) fn shop() -> Channel {
+        serde_json::from_str(
+            r#"{"platform":"wechat_mini","app_id":"wx0123456789abcdef","secret_ref":"env:WX_SECRET",
+            "callback":{"mode":"safe","token_ref":"env:WX_TOKEN","encoding_aes_key_ref":"env:WX_AES_KEY","max_age_seconds":null},
+            "time_zone":"Asia/Shanghai","grant_expiry_seconds":null,"rate_limit_per_second":50,"skew_milliseconds":2000,
+            "call_timeout_milliseconds":3000,
+            "quota_rules":[{"id":"daily","unit":"message","limit":5000,"window":{"calendar":"day"},"basic_share":0.05},
+                           {"id":"minute","unit":"call","limit":600,"window":{"seconds":60}}],
+            "policy":{"quiet_hours":{"from":"22:00","to":"08:00"},"minimum_gap_seconds":0,
+                      "caps":[{"scope":"subscriber","per":"day","limit":5},{"scope":"topic","per":"week","limit":3}],
+                      "basic_ignores":["quiet_hours","caps","minimum_gap"]}}"#,
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn the_contracts_channel_is_valid() {
+        assert_eq!(shop().validate(), Ok(()));
+    }
+
+    #[test]
+    fn every_broken_field_is_named() {
+        let mut channel = shop();
+        channel.app_id.clear();
+        channel.secret_ref = "hunter2".into();
+        channel.time_zone = "Mars/Olympus".into();
+        channel.quota_rules[1].id = "daily".into();
+        channel.quota_rules[0].basic_share = 2.0;
+        let wrong: Vec<String> = channel
+            .validate()
+            .unwrap_err()
+            .into_iter()
+            .map(|invalid| invalid.field)
+            .collect();
+        assert_eq!(
+            wrong,
+            [
+                "app_id",
+                "secret_ref",
+                "time_zone",
+                "quota_rules[0].basic_share",
+                "quota_rules[1].id"
+            ]
+        );
+    }
+
+    #[test]
+    fn unknown_fields_are_refused() {
+        let text = r#"{"platform":"wechat_mini","app_id":"a","secret_ref":"env:A","colour":"red"}"#;
+        assert!(
+            serde_json::from_str::<Channel>(text)
+                .unwrap_err()
+                .to_string()
+                .contains("colour")
+        );
+    }
+}

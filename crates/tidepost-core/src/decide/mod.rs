@@ -1,0 +1,142 @@
+//! Whether one offer may be sent to one person now: every rule is one file, and this is their order.
+
+mod banned;
+pub(crate) mod caps;
+mod deadline;
+mod erased;
+mod grant;
+mod marketing;
+mod memory;
+mod minimum_gap;
+mod not_before;
+mod preferences;
+mod quiet_hours;
+
+use jiff::Timestamp;
+
+use crate::category::{Category, Urgency};
+use crate::channel::{Channel, Health, Respect};
+use crate::ids::{MessageId, SubscriberId};
+use crate::person::Person;
+use crate::reason::Reason;
+use crate::template::Template;
+
+/// One candidate send for one subscriber, before any decision.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Offer {
+    /// What would be sent.
+    pub id: MessageId,
+    /// To whom.
+    pub to: SubscriberId,
+    /// With which template of the platform.
+    pub template: String,
+    /// Its anti-disturbance class.
+    pub category: Category,
+    /// Whether it can wait.
+    pub urgency: Urgency,
+    /// What it is about.
+    pub topic: String,
+    /// Who in the company asks for it.
+    pub business_line: Option<String>,
+    /// Not sent before this.
+    pub not_before: Option<Timestamp>,
+    /// Worthless after this.
+    pub not_after: Timestamp,
+}
+
+/// All that a rule may look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    /// The person as the ledger knows them.
+    pub person: &'a Person,
+    /// What would be sent.
+    pub offer: &'a Offer,
+    /// The channel it goes through.
+    pub channel: &'a Channel,
+    /// How that channel is doing.
+    pub health: &'a Health,
+    /// The template it uses.
+    pub template: &'a Template,
+    /// The time of the decision.
+    pub now: Timestamp,
+}
+
+impl Case<'_> {
+    /// Whether the policy lets this offer ignore `rule`: it must be urgent and `basic`.
+    fn ignores(&self, rule: Respect) -> bool {
+        self.offer.category == Category::Basic
+            && self.offer.urgency == Urgency::Urgent
+            && self.channel.policy.basic_ignores.contains(&rule)
+    }
+}
+
+/// Why an offer does not go now.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Hold {
+    /// It may go at `until`, as far as this rule is concerned.
+    Wait {
+        /// The first moment at which the rule lets it pass.
+        until: Timestamp,
+        /// Which rule; `None` when the caller asked for a later time.
+        reason: Option<Reason>,
+    },
+    /// It will never go.
+    Refuse(Reason),
+}
+
+type Rule = fn(&Case<'_>) -> Option<Hold>;
+
+/// Rules that end an offer, most telling reason first; then those that make it wait.
+const RULES: &[Rule] = &[
+    erased::rule,
+    deadline::rule,
+    banned::rule,
+    marketing::rule,
+    preferences::rule,
+    grant::rule,
+    not_before::rule,
+    quiet_hours::rule,
+    caps::rule,
+    minimum_gap::rule,
+    memory::rule,
+];
+
+/// Decides on one offer: `None` when it may go now.
+///
+/// A refusal wins over waiting; of several waits the longest counts; a wait beyond the offer's `not_after` is a refusal
+/// with the same reason.
+#[must_use]
+pub fn decide(case: &Case<'_>) -> Option<Hold> {
+    let mut longest: Option<(Timestamp, Option<Reason>)> = None;
+    for rule in RULES {
+        match rule(case) {
+            None => {}
+            Some(refusal @ Hold::Refuse(_)) => return Some(refusal),
+            Some(Hold::Wait { until, reason }) => {
+                if longest.as_ref().is_none_or(|(so_far, _)| until > *so_far) {
+                    longest = Some((until, reason));
+                }
+            }
+        }
+    }
+    let (until, reason) = longest?;
+    Some(wait_or_refuse(case.offer, until, reason))
+}
+
+/// A wait that the offer can afford, or the refusal that it amounts to.
+#[must_use]
+pub fn wait_or_refuse(offer: &Offer, until: Timestamp, reason: Option<Reason>) -> Hold {
+    if until < offer.not_after {
+        return Hold::Wait { until, reason };
+    }
+    let deadline = || {
+        Reason::new(
+            crate::reason::ReasonCode::DeadlinePassed,
+            "it may not go before its deadline",
+        )
+    };
+    Hold::Refuse(reason.unwrap_or_else(deadline))
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,28 @@
+//! Every rule of Tidepost, as plain functions over plain data.
+//!
+//! Nothing here is async, reads a clock, the environment or a file, draws randomness or logs: `now` and seeds are
+//! arguments.
+
+pub mod callback;
+pub mod category;
+pub mod channel;
+pub mod decide;
+pub mod digest;
+pub mod dispatch;
+pub mod grant;
+pub mod ids;
+pub mod invalid;
+pub mod message;
+pub mod metric;
+pub mod outcome;
+mod packed;
+pub mod person;
+pub mod quota;
+pub mod reason;
+pub mod receipt;
+pub mod recover;
+pub mod reply;
+pub mod sends;
+pub mod template;
+pub mod time;
+pub mod token;

@@ -1,0 +1,377 @@
+//! The ledger's one item: a person with their grants, caps, recent sends, preferences and attributes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+
+use crate::channel::{Cap, CapScope, Channel};
+use crate::grant::{Consent, Grant, Source, Terms};
+use crate::ids::SubscriberId;
+use crate::sends::RecentSends;
+use crate::template::TemplateKind;
+use crate::time::{day_number, zone};
+
+/// How long an event is remembered so that it counts once, in seconds.
+pub const EVENT_KEPT_SECONDS: i64 = 7 * 86_400;
+
+/// Everything that must be read and changed together to decide on a send.
+#[derive(Clone, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
+pub struct Person {
+    /// The person on each channel.
+    #[serde(rename = "s", default)]
+    pub subscribers: Vec<Subscriber>,
+    /// What was sent of late.
+    #[serde(rename = "r", default)]
+    pub sends: RecentSends,
+    /// Cap counters: by [`counter_key`], the first day of the period and the count in it.
+    #[serde(rename = "k", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counters: BTreeMap<String, (i32, u16)>,
+    /// Consents that were counted.
+    #[serde(rename = "e", default, skip_serializing_if = "SeenEvents::is_empty")]
+    pub seen: SeenEvents,
+    /// What the person wants.
+    #[serde(rename = "p", default, skip_serializing_if = "Preferences::is_default")]
+    pub preferences: Preferences,
+    /// What the backend told of the person: texts, numbers, yes or no.
+    #[serde(rename = "a", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, Value>,
+    /// Labels.
+    #[serde(rename = "t", default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tags: BTreeSet<String>,
+    /// IANA zone, where it is known.
+    #[serde(rename = "z", default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
+    /// The platforms' ids that are the same on all of a company's channels, as `scope/id`.
+    #[serde(rename = "u", default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub links: BTreeSet<String>,
+    /// When the person was erased, in seconds of the epoch: a tombstone that only a new consent replaces.
+    #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
+    pub erased_at: Option<i64>,
+}
+
+impl Person {
+    /// Names of all attributes that this version of a person may have in storage.
+    pub const ATTRIBUTES: [&str; 10] = ["s", "r", "k", "e", "p", "a", "t", "z", "u", "x"];
+
+    /// A person of whom only one subscriber is known.
+    #[must_use]
+    pub fn new(id: &SubscriberId) -> Self {
+        Self {
+            subscribers: vec![Subscriber::new(id)],
+            ..Self::default()
+        }
+    }
+
+    /// The person on a channel.
+    #[must_use]
+    pub fn subscriber(&self, id: &SubscriberId) -> Option<&Subscriber> {
+        self.subscribers.iter().find(|subscriber| subscriber.is(id))
+    }
+
+    /// The person on a channel, made when not known yet.
+    pub fn subscriber_mut(&mut self, id: &SubscriberId) -> &mut Subscriber {
+        let index = self
+            .subscribers
+            .iter()
+            .position(|subscriber| subscriber.is(id))
+            .unwrap_or_else(|| {
+                self.subscribers.push(Subscriber::new(id));
+                self.subscribers.len() - 1
+            });
+        #[expect(clippy::indexing_slicing, reason = "the index was found or made just above")]
+        &mut self.subscribers[index]
+    }
+
+    /// The person's zone, or the channel's where it is not known.
+    #[must_use]
+    pub fn zone(&self, channel: &Channel) -> TimeZone {
+        zone(self.time_zone.as_deref().unwrap_or(&channel.time_zone))
+    }
+
+    /// What is left after the person asked to be erased: nothing but the memory that keeps old events from counting
+    /// again.
+    #[must_use]
+    pub fn erased(&self, now: Timestamp) -> Self {
+        Self {
+            seen: self.seen.clone(),
+            erased_at: Some(now.as_second()),
+            ..Self::default()
+        }
+    }
+
+    /// How many sends `cap` has counted in its current period.
+    #[must_use]
+    pub fn counted(&self, cap: &Cap, subject: &str, zone: &TimeZone, now: Timestamp) -> u16 {
+        let today = day_number(cap.per.calendar(), zone, now);
+        match self.counters.get(&counter_key(cap, subject)) {
+            Some((first_day, count)) if *first_day == today => *count,
+            _ => 0,
+        }
+    }
+
+    /// Records what a person answered, once per event.
+    ///
+    /// Returns what came of each answer, in order.
+    pub fn hear(&mut self, id: &SubscriberId, heard: &Heard, now: Timestamp) -> Vec<HeardStatus> {
+        self.seen.forget(now);
+        if self.seen.contains(heard.event) {
+            return vec![HeardStatus::Duplicate; heard.answers.len()];
+        }
+        if self.erased_at.is_some() {
+            *self = Self {
+                seen: std::mem::take(&mut self.seen),
+                ..Self::new(id)
+            };
+        }
+        self.seen.add(heard.event, now);
+        let subscriber = self.subscriber_mut(id);
+        heard
+            .answers
+            .iter()
+            .map(|answer| subscriber.answer(answer, heard.source, now))
+            .collect()
+    }
+
+    /// Takes over everything that is known of `other`, who turned out to be the same person.
+    ///
+    /// The order in which records are joined does not change what may be sent.
+    pub fn join(&mut self, other: Self) {
+        for theirs in other.subscribers {
+            match self.subscribers.iter_mut().find(|ours| ours.is(&theirs.id())) {
+                Some(ours) => ours.join(theirs),
+                None => self.subscribers.push(theirs),
+            }
+        }
+        self.sends.join(other.sends);
+        for (key, (day, count)) in other.counters {
+            let ours = self.counters.entry(key).or_insert((day, 0));
+            *ours = if ours.0 == day {
+                (day, ours.1.saturating_add(count))
+            } else {
+                (*ours).max((day, count))
+            };
+        }
+        self.seen.join(other.seen);
+        self.preferences.join(other.preferences);
+        for (name, value) in other.attributes {
+            self.attributes.entry(name).or_insert(value);
+        }
+        self.tags.extend(other.tags);
+        self.time_zone = self.time_zone.take().or(other.time_zone);
+        self.links.extend(other.links);
+        self.erased_at = self.erased_at.filter(|_| self.subscribers.is_empty());
+    }
+}
+
+/// The name under which a cap is counted: `sd`, `td:orders`, `bw:retail`.
+#[must_use]
+pub fn counter_key(cap: &Cap, subject: &str) -> String {
+    let period = match cap.per {
+        crate::channel::CapPeriod::Day => 'd',
+        crate::channel::CapPeriod::Week => 'w',
+    };
+    match cap.scope {
+        CapScope::Subscriber => format!("s{period}"),
+        CapScope::Topic => format!("t{period}:{subject}"),
+        CapScope::BusinessLine => format!("b{period}:{subject}"),
+    }
+}
+
+/// One person on one channel.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+pub struct Subscriber {
+    /// The channel's id.
+    #[serde(rename = "c")]
+    pub channel: String,
+    /// The platform's name for the person.
+    #[serde(rename = "o")]
+    pub openid: String,
+    /// What the person has granted, by template.
+    #[serde(rename = "g", default)]
+    pub grants: BTreeMap<String, Grant>,
+}
+
+impl Subscriber {
+    fn new(id: &SubscriberId) -> Self {
+        Self {
+            channel: id.channel.clone(),
+            openid: id.openid.clone(),
+            grants: BTreeMap::new(),
+        }
+    }
+
+    fn is(&self, id: &SubscriberId) -> bool {
+        self.channel == id.channel && self.openid == id.openid
+    }
+
+    /// The subscriber's name.
+    #[must_use]
+    pub fn id(&self) -> SubscriberId {
+        SubscriberId::new(&self.channel, &self.openid)
+    }
+
+    fn answer(&mut self, answer: &Answer, source: Source, now: Timestamp) -> HeardStatus {
+        match answer.consent {
+            Consent::Accept => {
+                let grant = self.grants.entry(answer.template.clone()).or_default();
+                let granted = grant.accept(source, answer.kind, answer.terms.clone(), now);
+                let available = grant.available(now);
+                if granted {
+                    HeardStatus::Granted { available }
+                } else {
+                    HeardStatus::Recorded { available }
+                }
+            }
+            Consent::Reject => {
+                if let Some(grant) = self.grants.get_mut(&answer.template) {
+                    grant.withdraw();
+                }
+                self.grants.retain(|_, grant| !grant.is_spent(now));
+                HeardStatus::Recorded { available: 0 }
+            }
+            Consent::Neither => {
+                let available = self
+                    .grants
+                    .get(&answer.template)
+                    .map_or(0, |grant| grant.available(now));
+                HeardStatus::Recorded { available }
+            }
+        }
+    }
+
+    fn join(&mut self, other: Self) {
+        for (template, theirs) in other.grants {
+            match self.grants.entry(template) {
+                std::collections::btree_map::Entry::Occupied(mut ours) => ours.get_mut().join(theirs),
+                std::collections::btree_map::Entry::Vacant(free) => drop(free.insert(theirs)),
+            }
+        }
+    }
+}
+
+/// One event or report with a person's answers.
+#[derive(Clone, Debug)]
+pub struct Heard {
+    /// What makes it the same event when it comes again.
+    pub event: [u8; 8],
+    /// Who told.
+    pub source: Source,
+    /// The answers, one per template.
+    pub answers: Vec<Answer>,
+}
+
+/// What a person answered for one template.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The platform's template id.
+    pub template: String,
+    /// How that template is paid for.
+    pub kind: TemplateKind,
+    /// The answer.
+    pub consent: Consent,
+    /// How and where it was given.
+    pub terms: Terms,
+}
+
+/// What came of an answer. `available` is what may be sent now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum HeardStatus {
+    /// It gave the right to one more message.
+    Granted {
+        /// Messages that may be sent.
+        available: u32,
+    },
+    /// It gave no right, or the other source had told of it before.
+    Recorded {
+        /// Messages that may be sent.
+        available: u32,
+    },
+    /// This very event was heard before.
+    Duplicate,
+}
+
+/// What the person wants. Everything that is not switched off is on.
+#[derive(Clone, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preferences {
+    /// Nothing at all may be sent.
+    #[serde(default)]
+    pub stopped: bool,
+    /// Topics that were switched on or off.
+    #[serde(default)]
+    pub topics: BTreeMap<String, bool>,
+}
+
+impl Preferences {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Where the two disagree, the one that protects the person holds.
+    fn join(&mut self, other: Self) {
+        self.stopped |= other.stopped;
+        for (topic, on) in other.topics {
+            let ours = self.topics.entry(topic).or_insert(on);
+            *ours = *ours && on;
+        }
+    }
+}
+
+/// Events that were counted, 12 bytes each in storage.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+pub struct SeenEvents(Vec<([u8; 8], u32)>);
+
+impl SeenEvents {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn contains(&self, event: [u8; 8]) -> bool {
+        self.0.iter().any(|(seen, _)| *seen == event)
+    }
+
+    fn add(&mut self, event: [u8; 8], now: Timestamp) {
+        self.0.push((event, crate::sends::second(now)));
+    }
+
+    fn forget(&mut self, now: Timestamp) {
+        self.0
+            .retain(|(_, at)| i64::from(*at) + EVENT_KEPT_SECONDS > now.as_second());
+    }
+
+    fn join(&mut self, other: Self) {
+        for (event, at) in other.0 {
+            if !self.contains(event) {
+                self.0.push((event, at));
+            }
+        }
+    }
+}
+
+impl Serialize for SeenEvents {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let packed: Vec<u8> = self
+            .0
+            .iter()
+            .flat_map(|(event, at)| event.iter().copied().chain(at.to_be_bytes()))
+            .collect();
+        serializer.serialize_bytes(&packed)
+    }
+}
+
+impl<'de> Deserialize<'de> for SeenEvents {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let packed = crate::packed::bytes(deserializer)?;
+        let entry = |chunk: &[u8]| {
+            let (event, at) = chunk.split_first_chunk::<8>()?;
+            Some((*event, u32::from_be_bytes(at.try_into().ok()?)))
+        };
+        let entries = packed.chunks(12).map(entry).collect::<Option<_>>();
+        entries
+            .map(Self)
+            .ok_or_else(|| serde::de::Error::custom("seen events of an unknown form"))
+    }
+}

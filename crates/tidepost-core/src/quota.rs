@@ -1,0 +1,526 @@
+//! The units of a channel's quota windows: who took how many, so that no window ever holds more than its limit.
+//!
+//! All live windows of a channel and their open leases are one item. A lease covers every rule of the channel in one
+//! compare-and-swap: there is no state in which a call is paid in one window and not in another.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+
+use crate::category::Category;
+use crate::channel::{Channel, QuotaRule, Unit};
+use crate::reason::{Reason, ReasonCode};
+use crate::reply::QuotaPeriod;
+use crate::time::{Period, plus_milliseconds};
+
+/// Leases that may be open at once on a channel; a debit beyond them is made without an entry.
+pub const LEASES_MAX: usize = 64;
+
+/// Windows this long or longer keep a share for `basic`, in seconds.
+const SHARE_MIN_SECONDS: i64 = 600;
+
+/// The share of a window that is kept for calls in its closing band (DESIGN, 'Edges'). A window of fewer than 1,000 units
+/// keeps none: there its calls wait for the band to end.
+const KEPT_BACK: u32 = 1_000;
+
+/// How far ahead of the present the rate may be booked, in milliseconds.
+const RATE_AHEAD_MILLISECONDS: i64 = 20_000;
+
+/// Everything taken from a channel's live windows.
+#[derive(Clone, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
+pub struct Quota {
+    /// The windows that are open, were a moment ago, or are about to be.
+    #[serde(rename = "w", default)]
+    windows: Vec<Taken>,
+    /// Leases that were not closed.
+    #[serde(rename = "l", default)]
+    leases: Vec<Lease>,
+    /// When the next call may start under the channel's rate, in microseconds of the epoch.
+    #[serde(rename = "n", default)]
+    next_start: i64,
+}
+
+/// What was taken from one window.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+struct Taken {
+    #[serde(rename = "r")]
+    rule: String,
+    /// Seconds of the epoch.
+    #[serde(rename = "o")]
+    opens_at: i64,
+    #[serde(rename = "c")]
+    closes_at: i64,
+    #[serde(rename = "t")]
+    units: u32,
+    /// The platform said that the quota is used up.
+    #[serde(rename = "x", default, skip_serializing_if = "std::ops::Not::not")]
+    closed: bool,
+}
+
+/// Units taken for one delivery, of every window in `windows`.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+struct Lease {
+    #[serde(rename = "i")]
+    id: String,
+    #[serde(rename = "u")]
+    units: u32,
+    /// Milliseconds of the epoch.
+    #[serde(rename = "b")]
+    use_by: i64,
+    /// Rule and opening second of each window.
+    #[serde(rename = "w")]
+    windows: Vec<(String, i64)>,
+}
+
+/// What a delivery asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Need<'a> {
+    /// Names the lease; fresh for every lease.
+    pub id: &'a str,
+    /// How many calls, each for one message.
+    pub units: u32,
+    /// Only `basic` may use a window's whole limit.
+    pub category: Category,
+    /// When the delivery gives up at the latest.
+    pub use_by: Timestamp,
+}
+
+/// What a delivery got.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Leased {
+    /// How many calls may be made: at least 1, at most what was asked for.
+    pub units: u32,
+    /// The first call may start then.
+    pub first_start: Timestamp,
+    /// Time between two starts, in microseconds.
+    pub spacing_microseconds: i64,
+    /// No call may start at or after this.
+    pub use_by: Timestamp,
+    /// Whether an entry tells whose the units are, so that they can be given back.
+    pub has_entry: bool,
+}
+
+impl Leased {
+    /// When the call with number `index` (from 0) may start.
+    #[must_use]
+    pub fn start(&self, index: u32) -> Timestamp {
+        plus_microseconds(
+            self.first_start,
+            self.spacing_microseconds.saturating_mul(i64::from(index)),
+        )
+    }
+}
+
+/// Why nothing could be leased.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Shortage {
+    /// When it makes sense to ask again.
+    pub until: Timestamp,
+    /// Which rule is short.
+    pub reason: Reason,
+}
+
+/// A live window as the API shows it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WindowView {
+    /// The rule's id.
+    pub rule: String,
+    /// What it counts.
+    pub unit: Unit,
+    /// Whether the platform still takes calls in it.
+    pub state: WindowState,
+    /// The first moment inside.
+    pub opens_at: Timestamp,
+    /// The first moment after.
+    pub closes_at: Timestamp,
+    /// How many units it holds.
+    pub limit: u32,
+    /// Units spent, or taken and never to be given back.
+    pub used: u32,
+    /// Units of leases that are still open.
+    pub leased: u32,
+    /// Units that only `basic` messages may still take.
+    pub reserved_for_basic: u32,
+}
+
+/// Whether a window takes calls.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WindowState {
+    /// It does.
+    Open,
+    /// The platform said that its quota is used up.
+    ClosedByPlatform,
+}
+
+/// The windows of one rule that a call starting now may be counted in.
+struct Held {
+    periods: Vec<Period>,
+    /// A call that starts at or after this may be counted in yet another window.
+    until: Timestamp,
+    is_pair: bool,
+}
+
+impl Quota {
+    /// Takes up to `need.units` of every window that a call starting now may be counted in, and their place in the
+    /// channel's rate.
+    ///
+    /// # Errors
+    /// [`Shortage`] when not even one call may start: which rule, and until when.
+    pub fn lease(&self, channel: &Channel, need: Need<'_>, now: Timestamp) -> Result<(Self, Leased), Shortage> {
+        let mut next = self.clone();
+        next.forget(channel, now);
+        next.refuse_where_closed(channel, now)?;
+        let zone = channel.zone();
+        let mut units = need.units;
+        let mut use_by = need.use_by;
+        let mut windows = Vec::new();
+        for rule in channel.quota_rules.iter().filter(|rule| rule.unit != Unit::Broadcast) {
+            let held = held(channel, rule, &zone, now);
+            for period in &held.periods {
+                let room = next.room(channel, rule, *period, &held, need.category, now);
+                if room == 0 {
+                    return Err(next.shortage(channel, rule, *period, need.category, now));
+                }
+                units = units.min(room);
+                windows.push((rule.id.clone(), *period));
+            }
+            use_by = use_by.min(held.until);
+        }
+        let mut leased = next.book_rate(channel, units, use_by, now)?;
+        for (rule, period) in &windows {
+            next.taken_mut(rule, *period).units += leased.units;
+        }
+        leased.has_entry = leased.units > 1 && next.leases.len() < LEASES_MAX;
+        if leased.has_entry {
+            next.leases.push(Lease {
+                id: need.id.to_owned(),
+                units: leased.units,
+                use_by: use_by.as_millisecond(),
+                windows: windows
+                    .into_iter()
+                    .map(|(rule, period)| (rule, period.opens_at.as_second()))
+                    .collect(),
+            });
+        }
+        Ok((next, leased))
+    }
+
+    /// What the lease `id` got, when it is open: how a delivery recognises a write of its own whose answer was lost.
+    #[must_use]
+    pub fn holds(&self, id: &str) -> bool {
+        self.leases.iter().any(|lease| lease.id == id)
+    }
+
+    /// Closes lease `id` and gives back `unused` units; `None` when it is closed already.
+    #[must_use]
+    pub fn give_back(&self, id: &str, unused: u32) -> Option<Self> {
+        let mut next = self.clone();
+        let index = next.leases.iter().position(|lease| lease.id == id)?;
+        let lease = next.leases.swap_remove(index);
+        for (rule, opens_at) in &lease.windows {
+            for taken in next
+                .windows
+                .iter_mut()
+                .filter(|taken| taken.rule == *rule && taken.opens_at == *opens_at)
+            {
+                taken.units = taken.units.saturating_sub(unused.min(lease.units));
+            }
+        }
+        Some(next)
+    }
+
+    /// Notes that the platform says 'quota used up'.
+    ///
+    /// Near an edge it may speak of the other window: then calls only pause until the edge is past. Otherwise the
+    /// channel's windows of that kind are closed, or where it has none, the current minute or day.
+    #[must_use]
+    pub fn exhausted(&self, channel: &Channel, what: QuotaPeriod, now: Timestamp) -> Self {
+        let mut next = self.clone();
+        next.forget(channel, now);
+        let zone = channel.zone();
+        let is_meant = |period: &Period| (period.length_seconds() <= 3_600) == (what == QuotaPeriod::Minute);
+        let mut found = false;
+        for rule in channel
+            .quota_rules
+            .iter()
+            .filter(|rule| is_meant(&rule.window.around(&zone, now)))
+        {
+            found = true;
+            let held = held(channel, rule, &zone, now);
+            if held.is_pair {
+                let edge = held.periods.first().map_or(now, |period| period.closes_at);
+                let pause = plus_milliseconds(edge, i64::from(channel.skew_milliseconds));
+                next.next_start = next.next_start.max(pause.as_microsecond());
+            } else if let Some(period) = held.periods.first() {
+                next.taken_mut(&rule.id, *period).closed = true;
+            }
+        }
+        if !found {
+            let calendar = if what == QuotaPeriod::Minute {
+                crate::time::Calendar::Minute
+            } else {
+                crate::time::Calendar::Day
+            };
+            next.taken_mut(PLATFORM, crate::time::calendar_period(calendar, &zone, now))
+                .closed = true;
+        }
+        next
+    }
+
+    /// Whether any live window was closed by the platform.
+    #[must_use]
+    pub fn is_closed(&self, now: Timestamp) -> bool {
+        self.windows
+            .iter()
+            .any(|taken| taken.closed && now.as_second() < taken.closes_at)
+    }
+
+    /// Opens what the platform had closed.
+    #[must_use]
+    pub fn reopened(&self) -> Self {
+        let mut next = self.clone();
+        next.windows.iter_mut().for_each(|taken| taken.closed = false);
+        next
+    }
+
+    /// The live window of each rule.
+    #[must_use]
+    pub fn views(&self, channel: &Channel, now: Timestamp) -> Vec<WindowView> {
+        let zone = channel.zone();
+        let view = |rule: &QuotaRule| {
+            let period = rule.window.around(&zone, now);
+            let opens_at = period.opens_at.as_second();
+            let taken = self.taken(&rule.id, period);
+            let units = taken.map_or(0, |taken| taken.units);
+            let is_open = |lease: &&Lease| {
+                now.as_millisecond() < lease.use_by
+                    && lease
+                        .windows
+                        .iter()
+                        .any(|(id, opens)| *id == rule.id && *opens == opens_at)
+            };
+            let leased = self
+                .leases
+                .iter()
+                .filter(is_open)
+                .map(|lease| lease.units)
+                .sum::<u32>()
+                .min(units);
+            let is_closed = taken.is_some_and(|taken| taken.closed);
+            WindowView {
+                rule: rule.id.clone(),
+                unit: rule.unit,
+                state: if is_closed {
+                    WindowState::ClosedByPlatform
+                } else {
+                    WindowState::Open
+                },
+                opens_at: period.opens_at,
+                closes_at: period.closes_at,
+                limit: rule.limit,
+                used: units - leased,
+                leased,
+                reserved_for_basic: basic_reserve(channel, rule, period, now).min(rule.limit.saturating_sub(units)),
+            }
+        };
+        channel.quota_rules.iter().map(view).collect()
+    }
+
+    /// Drops windows that no call can be counted in any more, and leases that no call can start under.
+    fn forget(&mut self, channel: &Channel, now: Timestamp) {
+        let skew = i64::from(channel.skew_milliseconds);
+        let kept_milliseconds = 2 * (channel.closing_band_milliseconds() + skew);
+        self.windows
+            .retain(|taken| taken.closes_at * 1_000 + kept_milliseconds > now.as_millisecond());
+        self.leases.retain(|lease| lease.use_by + skew > now.as_millisecond());
+    }
+
+    fn refuse_where_closed(&self, channel: &Channel, now: Timestamp) -> Result<(), Shortage> {
+        let second = now.as_second();
+        let closed = |taken: &&Taken| taken.closed && taken.opens_at <= second && second < taken.closes_at;
+        let Some(window) = self.windows.iter().filter(closed).max_by_key(|taken| taken.closes_at) else {
+            return Ok(());
+        };
+        let closes_at = Timestamp::from_second(window.closes_at).unwrap_or(Timestamp::MAX);
+        Err(Shortage {
+            until: plus_milliseconds(closes_at, i64::from(channel.skew_milliseconds)),
+            reason: Reason::new(ReasonCode::QuotaWindow, "the platform says that the quota is used up"),
+        })
+    }
+
+    fn taken(&self, rule: &str, period: Period) -> Option<&Taken> {
+        let opens_at = period.opens_at.as_second();
+        self.windows
+            .iter()
+            .find(|taken| taken.rule == rule && taken.opens_at == opens_at)
+    }
+
+    fn taken_mut(&mut self, rule: &str, period: Period) -> &mut Taken {
+        let (opens_at, closes_at) = (period.opens_at.as_second(), period.closes_at.as_second());
+        let found = self
+            .windows
+            .iter()
+            .position(|taken| taken.rule == rule && taken.opens_at == opens_at);
+        let index = found.unwrap_or_else(|| {
+            self.windows.push(Taken {
+                rule: rule.to_owned(),
+                opens_at,
+                closes_at,
+                units: 0,
+                closed: false,
+            });
+            self.windows.len() - 1
+        });
+        #[expect(clippy::indexing_slicing, reason = "the index was found or made just above")]
+        &mut self.windows[index]
+    }
+
+    fn room(
+        &self,
+        channel: &Channel,
+        rule: &QuotaRule,
+        period: Period,
+        held: &Held,
+        category: Category,
+        now: Timestamp,
+    ) -> u32 {
+        let units = self.taken(&rule.id, period).map_or(0, |taken| taken.units);
+        // In a test build with this fault every taker sees an untouched window; the demo must then turn red.
+        let units = if cfg!(feature = "fault-lease") { 0 } else { units };
+        let kept_back = if held.is_pair { 0 } else { rule.limit / KEPT_BACK };
+        let reserve = if category == Category::Basic {
+            0
+        } else {
+            basic_reserve(channel, rule, period, now)
+        };
+        rule.limit
+            .saturating_sub(units.saturating_add(kept_back).saturating_add(reserve))
+    }
+
+    fn shortage(
+        &self,
+        channel: &Channel,
+        rule: &QuotaRule,
+        period: Period,
+        category: Category,
+        now: Timestamp,
+    ) -> Shortage {
+        let skew = i64::from(channel.skew_milliseconds);
+        let next_window = plus_milliseconds(period.closes_at, skew);
+        let units = self.taken(&rule.id, period).map_or(0, |taken| taken.units);
+        let only_reserve_is_left = category != Category::Basic
+            && basic_reserve(channel, rule, period, now) > 0
+            && units.saturating_add(rule.limit / KEPT_BACK) < rule.limit;
+        Shortage {
+            until: if only_reserve_is_left {
+                reserve_ends_at(channel, period)
+            } else {
+                next_window
+            },
+            reason: Reason::new(
+                ReasonCode::QuotaWindow,
+                format!("the window of rule {} is used up", rule.id),
+            ),
+        }
+    }
+
+    /// Gives the calls their starts, one after the other at the channel's rate (GCRA without a burst).
+    fn book_rate(
+        &mut self,
+        channel: &Channel,
+        units: u32,
+        use_by: Timestamp,
+        now: Timestamp,
+    ) -> Result<Leased, Shortage> {
+        let spacing_microseconds = 1_000_000 / i64::from(channel.rate_limit_per_second.max(1));
+        let first_start = now.as_microsecond().max(self.next_start);
+        let last_start = use_by
+            .min(plus_milliseconds(now, RATE_AHEAD_MILLISECONDS))
+            .as_microsecond()
+            - 1;
+        if first_start > last_start {
+            let until = Timestamp::from_microsecond(first_start).unwrap_or(Timestamp::MAX);
+            let reason = Reason::new(ReasonCode::Rate, "the channel's rate is booked out");
+            return Err(Shortage { until, reason });
+        }
+        let fitting = 1 + (last_start - first_start) / spacing_microseconds.max(1);
+        let units = units.min(u32::try_from(fitting).unwrap_or(u32::MAX));
+        self.next_start = first_start + spacing_microseconds * i64::from(units);
+        Ok(Leased {
+            units,
+            first_start: Timestamp::from_microsecond(first_start).unwrap_or(now),
+            spacing_microseconds,
+            use_by,
+            has_entry: false,
+        })
+    }
+}
+
+/// The rule's name under which a window is closed that the channel has no rule for.
+const PLATFORM: &str = "platform";
+
+fn plus_microseconds(time: Timestamp, microseconds: i64) -> Timestamp {
+    time.checked_add(jiff::SignedDuration::from_micros(microseconds))
+        .unwrap_or(Timestamp::MAX)
+}
+
+/// The windows that a call starting at `now` may be counted in. Rules shorter than a minute are rates: their edges are
+/// not watched.
+fn held(channel: &Channel, rule: &QuotaRule, zone: &TimeZone, now: Timestamp) -> Held {
+    let around = |time: Timestamp| rule.window.around(zone, time);
+    let before = |period: Period| plus_milliseconds(period.closes_at, -channel.closing_band_milliseconds());
+    let current = around(now);
+    if current.length_seconds() < 60 {
+        return Held {
+            periods: vec![current],
+            until: current.closes_at,
+            is_pair: false,
+        };
+    }
+    if now >= before(current) {
+        let next = around(current.closes_at);
+        return Held {
+            periods: vec![current, next],
+            until: before(next),
+            is_pair: true,
+        };
+    }
+    if now < plus_milliseconds(current.opens_at, i64::from(channel.skew_milliseconds)) {
+        let previous = around(plus_milliseconds(current.opens_at, -1));
+        return Held {
+            periods: vec![previous, current],
+            until: before(current),
+            is_pair: true,
+        };
+    }
+    Held {
+        periods: vec![current],
+        until: before(current),
+        is_pair: false,
+    }
+}
+
+fn reserve_ends_at(channel: &Channel, period: Period) -> Timestamp {
+    plus_milliseconds(
+        period.closes_at,
+        -(channel.closing_band_milliseconds() + SHARE_MIN_SECONDS * 1_000),
+    )
+}
+
+/// How many units of a window are kept for `basic` at `now`.
+fn basic_reserve(channel: &Channel, rule: &QuotaRule, period: Period, now: Timestamp) -> u32 {
+    if period.length_seconds() < SHARE_MIN_SECONDS || now >= reserve_ends_at(channel, period) {
+        return 0;
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share of a u32 fits a u32"
+    )]
+    let reserve = (f64::from(rule.limit) * rule.basic_share).floor() as u32;
+    reserve
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+//! What the walk over the messages does with a row: a queue may lose everything, the rows do not.
+
+use jiff::Timestamp;
+
+use crate::category::Category;
+use crate::message::{Message, Standing};
+use crate::outcome::{Ending, Outcome};
+use crate::reason::{Reason, ReasonCode};
+use crate::receipt::Entry;
+use crate::sends::{Mark, RecentSend};
+use crate::time::plus_seconds;
+
+/// How long a queued message may be under way before the walk asks after it, in seconds. A message that is asked for twice
+/// is sent once all the same.
+pub const TRANSIT_SECONDS: i64 = 90;
+
+/// How long a reservation may be without a receipt before its delivery is taken for dead, in seconds: longer than an
+/// invocation may run.
+pub const DELIVERY_SECONDS: i64 = 180;
+
+/// What to do with a row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Recovery {
+    /// Nothing: it is over, or others are at it.
+    Leave,
+    /// Put it back on the queue.
+    Requeue,
+    /// Its delivery died after reserving: leave an `unknown` receipt, and for `basic` allow the second try.
+    NoteCrash {
+        /// Whether it may be tried once more.
+        may_repeat: bool,
+    },
+    /// Write down how it ended.
+    Settle {
+        /// What became of it.
+        ending: Ending,
+        /// When the platform was called.
+        sent_at: Option<Timestamp>,
+        /// Whether that is told by no receipt yet.
+        needs_receipt: bool,
+    },
+}
+
+/// Decides on one row. `reserved` is the person's memory of it, `receipt` the best word on it; `is_erased` says that the
+/// person asked to be erased.
+#[must_use]
+pub fn recover(
+    message: &Message,
+    reserved: Option<&RecentSend>,
+    receipt: Option<&Entry>,
+    is_erased: bool,
+    now: Timestamp,
+) -> Recovery {
+    if matches!(message.standing(), Standing::Ended { .. }) {
+        return Recovery::Leave;
+    }
+    let is_past = now >= message.deadline;
+    match reserved {
+        Some(send) if send.mark == Mark::MayRepeat && !is_past => requeue_when_due(message, now),
+        Some(send) => settle_reserved(message, send, receipt, now),
+        None if is_erased => end(ReasonCode::Erased, "the person was erased before it was sent"),
+        None if is_past => end_unsent(message),
+        None => requeue_when_due(message, now),
+    }
+}
+
+fn settle_reserved(message: &Message, send: &RecentSend, receipt: Option<&Entry>, now: Timestamp) -> Recovery {
+    let is_past = now >= message.deadline;
+    if let Some(entry) = receipt {
+        // Until the deadline the row is left alone: a late word may still better an `unknown`.
+        let may_change = entry.ending.outcome == Outcome::Unknown && !is_past;
+        return if is_past && !may_change {
+            Recovery::Settle {
+                ending: entry.ending.clone(),
+                sent_at: Some(entry.at),
+                needs_receipt: false,
+            }
+        } else {
+            Recovery::Leave
+        };
+    }
+    if now.as_second() < i64::from(send.at) + DELIVERY_SECONDS {
+        return Recovery::Leave;
+    }
+    Recovery::NoteCrash {
+        may_repeat: message.category == Category::Basic && send.mark == Mark::Reserved && !is_past,
+    }
+}
+
+fn requeue_when_due(message: &Message, now: Timestamp) -> Recovery {
+    match message.standing() {
+        Standing::Waiting { until, .. } if now < plus_seconds(*until, TRANSIT_SECONDS) => Recovery::Leave,
+        Standing::Queued if now < plus_seconds(message.accepted_at, TRANSIT_SECONDS) => Recovery::Leave,
+        _ => Recovery::Requeue,
+    }
+}
+
+fn end_unsent(message: &Message) -> Recovery {
+    match message.standing() {
+        Standing::Waiting {
+            reason: Some(reason), ..
+        } => end(reason.code, &reason.detail),
+        _ => end(ReasonCode::DeadlinePassed, "it could not be sent before its deadline"),
+    }
+}
+
+fn end(code: ReasonCode, detail: &str) -> Recovery {
+    Recovery::Settle {
+        ending: Ending::because(Reason::new(code, detail), None),
+        sent_at: None,
+        needs_receipt: true,
+    }
+}

@@ -1,0 +1,194 @@
+//! What a person was sent of late: the memory that keeps anything from being sent twice.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::ids::{MessageId, Nonce};
+
+/// One reservation.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct RecentSend {
+    /// What was sent.
+    pub id: MessageId,
+    /// The delivery that reserved it.
+    pub nonce: Nonce,
+    /// When it was reserved, in seconds of the epoch.
+    pub at: u32,
+    /// When nobody will ask for it any more, in seconds of the epoch.
+    pub not_after: u32,
+    /// What is known beyond the receipts.
+    pub mark: Mark,
+}
+
+/// What a reservation's entry says of its future.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Mark {
+    /// A call was or will be made under it; its outcome stands in a receipt.
+    Reserved,
+    /// The platform refused for good, and what was paid was given back.
+    Refused,
+    /// The outcome is unknown and a `basic` message may be tried once more.
+    MayRepeat,
+    /// The second try of a `basic` message.
+    Repeated,
+}
+
+/// How long an entry outlives its `not_after`, in seconds: until the walk over the messages has certainly settled it.
+const KEPT_SECONDS: i64 = 6 * 3_600;
+
+/// Entries that fit an item of 4 KB beside everything else a person has.
+pub const SENDS_MAX: usize = 96;
+
+/// Entries of one person, oldest first; 29 bytes each in storage.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+pub struct RecentSends(Vec<RecentSend>);
+
+const ENTRY_SIZE_BYTES: usize = 1 + MessageId::SIZE_BYTES + 8 + 4 + 4;
+
+impl RecentSends {
+    /// The entries, oldest first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &RecentSend> {
+        self.0.iter()
+    }
+
+    /// The entry of a message.
+    #[must_use]
+    pub fn find(&self, id: MessageId) -> Option<&RecentSend> {
+        self.0.iter().find(|send| send.id == id)
+    }
+
+    /// When the last send was reserved that was not refused.
+    #[must_use]
+    pub fn last_at(&self) -> Option<Timestamp> {
+        let last = self
+            .0
+            .iter()
+            .filter(|send| send.mark != Mark::Refused)
+            .map(|send| send.at)
+            .max()?;
+        Timestamp::from_second(i64::from(last)).ok()
+    }
+
+    /// Forgets what nobody will ask for any more.
+    pub fn forget(&mut self, now: Timestamp) {
+        self.0
+            .retain(|send| i64::from(send.not_after) + KEPT_SECONDS > now.as_second());
+    }
+
+    /// When an entry can be forgotten and a full memory takes the next one; `None` while there is room.
+    #[must_use]
+    pub fn full_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let live = self
+            .0
+            .iter()
+            .map(|send| i64::from(send.not_after) + KEPT_SECONDS)
+            .filter(|end| *end > now.as_second());
+        let first = live.clone().min()?;
+        (live.count() >= SENDS_MAX)
+            .then(|| Timestamp::from_second(first).ok())
+            .flatten()
+    }
+
+    pub(crate) fn remember(&mut self, send: RecentSend) {
+        self.0.retain(|known| known.id != send.id);
+        self.0.push(send);
+    }
+
+    /// Marks the entry that `nonce` reserved; false when there is none.
+    pub(crate) fn mark(&mut self, id: MessageId, nonce: Nonce, mark: Mark) -> bool {
+        let own = self.0.iter_mut().find(|send| send.id == id && send.nonce == nonce);
+        own.map(|send| send.mark = mark).is_some()
+    }
+
+    pub(crate) fn remove(&mut self, id: MessageId, nonce: Nonce) {
+        self.0.retain(|send| send.id != id || send.nonce != nonce);
+    }
+
+    pub(crate) fn join(&mut self, other: Self) {
+        for send in other.0 {
+            if self.find(send.id).is_none() {
+                self.0.push(send);
+            }
+        }
+        self.0.sort_by_key(|send| (send.at, send.id.to_bytes()));
+    }
+}
+
+/// A time as the ledger keeps it.
+#[must_use]
+pub fn second(time: Timestamp) -> u32 {
+    u32::try_from(time.as_second()).unwrap_or(u32::MAX)
+}
+
+/// A time as the ledger keeps it, never before `time`.
+#[must_use]
+pub fn second_rounded_up(time: Timestamp) -> u32 {
+    second(time).saturating_add(u32::from(time.subsec_nanosecond() > 0))
+}
+
+impl Mark {
+    fn code(self) -> u8 {
+        match self {
+            Self::Reserved => 0,
+            Self::Refused => 1,
+            Self::MayRepeat => 2,
+            Self::Repeated => 3,
+        }
+    }
+
+    fn from_code(code: u8) -> Option<Self> {
+        [Self::Reserved, Self::Refused, Self::MayRepeat, Self::Repeated]
+            .into_iter()
+            .find(|mark| mark.code() == code)
+    }
+}
+
+impl RecentSend {
+    fn pack(&self) -> [u8; ENTRY_SIZE_BYTES] {
+        let mut packed = [0; ENTRY_SIZE_BYTES];
+        let parts: [&[u8]; 5] = [
+            &[self.mark.code()],
+            &self.id.to_bytes(),
+            &self.nonce.0,
+            &self.at.to_be_bytes(),
+            &self.not_after.to_be_bytes(),
+        ];
+        for (slot, byte) in packed.iter_mut().zip(parts.into_iter().flatten()) {
+            *slot = *byte;
+        }
+        packed
+    }
+
+    fn unpack(packed: &[u8]) -> Option<Self> {
+        let (mark, rest) = packed.split_first()?;
+        let (id, rest) = rest.split_first_chunk::<{ MessageId::SIZE_BYTES }>()?;
+        let (nonce, rest) = rest.split_first_chunk::<8>()?;
+        let (at, rest) = rest.split_first_chunk::<4>()?;
+        Some(Self {
+            id: MessageId::from_bytes(*id)?,
+            nonce: Nonce(*nonce),
+            at: u32::from_be_bytes(*at),
+            not_after: u32::from_be_bytes(rest.try_into().ok()?),
+            mark: Mark::from_code(*mark)?,
+        })
+    }
+}
+
+impl Serialize for RecentSends {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0.iter().flat_map(RecentSend::pack).collect::<Vec<u8>>())
+    }
+}
+
+impl<'de> Deserialize<'de> for RecentSends {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let packed = crate::packed::bytes(deserializer)?;
+        let entries = packed
+            .chunks(ENTRY_SIZE_BYTES)
+            .map(RecentSend::unpack)
+            .collect::<Option<_>>();
+        entries
+            .map(Self)
+            .ok_or_else(|| serde::de::Error::custom("recent sends of an unknown form"))
+    }
+}

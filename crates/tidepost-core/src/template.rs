@@ -1,0 +1,529 @@
+//! A platform's message template: typed fields with limits.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::category::Category;
+use crate::ids::check_id;
+use crate::invalid::Invalid;
+
+/// How the right to send a template is given.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TemplateKind {
+    /// Each consent pays for one message.
+    #[default]
+    OneTime,
+    /// One consent pays until it is withdrawn.
+    LongTerm,
+}
+
+/// How often a long-term consent may be used.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct LongTermLimit {
+    /// Per what.
+    pub per: LongTermPeriod,
+    /// How many messages.
+    pub limit: u16,
+}
+
+/// The period of a long-term limit, in the channel's zone.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LongTermPeriod {
+    /// A day.
+    Day,
+    /// A calendar month.
+    Month,
+}
+
+impl LongTermPeriod {
+    /// The calendar unit.
+    #[must_use]
+    pub fn calendar(self) -> crate::time::Calendar {
+        match self {
+            Self::Day => crate::time::Calendar::Day,
+            Self::Month => crate::time::Calendar::Month,
+        }
+    }
+}
+
+/// A template as its channel knows it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Template {
+    /// The platform's title.
+    pub title: String,
+    /// How it is paid for.
+    #[serde(default)]
+    pub kind: TemplateKind,
+    /// How often a long-term consent may be used; `null`: as often as one likes.
+    #[serde(default)]
+    pub long_term_limit: Option<LongTermLimit>,
+    /// The loosest category a message of this template may have.
+    #[serde(default = "default_category")]
+    pub category: Category,
+    /// Whether `marketing` may be sent with it (on WeChat only where the platform agreed to it).
+    #[serde(default)]
+    pub marketing_allowed: bool,
+    /// What people switch on and off.
+    #[serde(default = "default_topic")]
+    pub topic: String,
+    /// The fields, in the platform's order.
+    pub fields: Vec<Field>,
+    /// Values for fields that a message leaves out.
+    #[serde(default)]
+    pub fallback: BTreeMap<String, String>,
+}
+
+fn default_category() -> Category {
+    Category::Reminder
+}
+
+fn default_topic() -> String {
+    "general".to_owned()
+}
+
+/// One field of a template.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Field {
+    /// The platform's key: the type's name and a number.
+    pub key: String,
+    /// What an `enum_string` may say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<String>,
+}
+
+/// Fields of one template at the most: WeChat lets five keywords be chosen (platforms.md A5); older templates have more.
+const FIELDS_MAX: usize = 20;
+
+impl Template {
+    /// All that is wrong with the definition.
+    ///
+    /// # Errors
+    /// One [`Invalid`] for each field that breaks a rule.
+    pub fn validate(&self) -> Result<(), Vec<Invalid>> {
+        let mut wrong = Vec::new();
+        if self.title.trim().is_empty() {
+            wrong.push(Invalid::new("title", "field_empty", "the platform's title is needed"));
+        }
+        wrong.extend(check_id("topic", &self.topic).err());
+        if self.fields.is_empty() || self.fields.len() > FIELDS_MAX {
+            wrong.push(Invalid::new("fields", "out_of_range", "1 to 20 fields"));
+        }
+        for (index, field) in self.fields.iter().enumerate() {
+            wrong.extend(field.validate(&format!("fields[{index}]")));
+            if self.fields.iter().take(index).any(|earlier| earlier.key == field.key) {
+                wrong.push(Invalid::new(
+                    format!("fields[{index}].key"),
+                    "duplicate",
+                    "another field has this key",
+                ));
+            }
+        }
+        if self.long_term_limit.is_some() && self.kind == TemplateKind::OneTime {
+            wrong.push(Invalid::new(
+                "long_term_limit",
+                "not_applicable",
+                "only a long_term template has one",
+            ));
+        }
+        for (key, value) in &self.fallback {
+            let at = format!("fallback.{key}");
+            match self.fields.iter().find(|field| field.key == *key) {
+                Some(field) => wrong.extend(field.check(&at, value).err()),
+                None => wrong.push(Invalid::new(at, "field_unknown", "the template has no such field")),
+            }
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+    }
+
+    /// The values that go to the platform: the caller's, completed from the fallback.
+    ///
+    /// # Errors
+    /// One [`Invalid`] for each value that is missing, unknown, or breaks its type or limit.
+    pub fn fill(&self, data: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Vec<Invalid>> {
+        let mut wrong = Vec::new();
+        for key in data
+            .keys()
+            .filter(|key| !self.fields.iter().any(|field| field.key == **key))
+        {
+            wrong.push(Invalid::new(
+                format!("data.{key}"),
+                "field_unknown",
+                "the template has no such field",
+            ));
+        }
+        let mut filled = BTreeMap::new();
+        for field in &self.fields {
+            let at = format!("data.{}", field.key);
+            match data.get(&field.key).or_else(|| self.fallback.get(&field.key)) {
+                None => wrong.push(Invalid::new(
+                    at,
+                    "field_missing",
+                    "the template needs it and has no fallback for it",
+                )),
+                Some(value) => match field.check(&at, value) {
+                    Ok(()) => drop(filled.insert(field.key.clone(), value.clone())),
+                    Err(invalid) => wrong.push(invalid),
+                },
+            }
+        }
+        if wrong.is_empty() { Ok(filled) } else { Err(wrong) }
+    }
+}
+
+impl Field {
+    fn validate(&self, at: &str) -> Option<Invalid> {
+        let Some(kind) = FieldType::of(&self.key) else {
+            let message = "must be a type of the platform and a number, such as thing1 or time2";
+            return Some(Invalid::new(format!("{at}.key"), "field_type_unknown", message));
+        };
+        (kind == FieldType::Enum && self.values.is_empty())
+            .then(|| Invalid::new(format!("{at}.values"), "field_missing", "an enum needs its values"))
+    }
+
+    /// Checks one value.
+    ///
+    /// # Errors
+    /// [`Invalid`] at `at`, with what is allowed and what came.
+    pub fn check(&self, at: &str, value: &str) -> Result<(), Invalid> {
+        if value.trim().is_empty() {
+            return Err(Invalid::new(at, "field_empty", "must not be empty"));
+        }
+        if value.chars().any(char::is_control) {
+            return Err(Invalid::new(
+                at,
+                "field_malformed",
+                "must not contain line breaks or control characters",
+            ));
+        }
+        let Some(kind) = FieldType::of(&self.key) else {
+            return Err(Invalid::new(
+                at,
+                "field_type_unknown",
+                "the field's type is not known; correct the template",
+            ));
+        };
+        if kind == FieldType::Enum {
+            let listed = self.values.iter().any(|allowed| allowed == value);
+            let message = || format!("must be one of {}", self.values.join(", "));
+            return if listed {
+                Ok(())
+            } else {
+                Err(Invalid::new(at, "field_not_in_list", message()))
+            };
+        }
+        kind.check(at, value)
+    }
+}
+
+/// The types of WeChat's template fields (platforms.md A3). A character is one Unicode scalar.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FieldType {
+    /// Up to 20 characters of any kind.
+    Thing,
+    /// Up to 32 digits, a decimal point allowed.
+    Number,
+    /// Up to 32 letters.
+    Letter,
+    /// Up to 5 symbols.
+    Symbol,
+    /// Up to 32 digits, letters and symbols; no Chinese.
+    CharacterString,
+    /// A time of day, with or without a date; `~` joins a range.
+    Time,
+    /// A date, with or without a time; `~` joins a range.
+    Date,
+    /// One currency sign and up to 10 digits, decimals allowed, may end with 元.
+    Amount,
+    /// Up to 17 digits and symbols.
+    PhoneNumber,
+    /// Up to 8 characters, Chinese only first and last.
+    CarNumber,
+    /// Up to 10 characters with Chinese, or 20 without.
+    Name,
+    /// Up to 5 Chinese characters.
+    Phrase,
+    /// One of a list.
+    Enum,
+}
+
+impl FieldType {
+    /// The type of a key such as `thing1`.
+    #[must_use]
+    pub fn of(key: &str) -> Option<Self> {
+        let name = key.trim_end_matches(|last: char| last.is_ascii_digit());
+        if name.len() == key.len() {
+            return None;
+        }
+        Some(match name {
+            "thing" => Self::Thing,
+            "number" => Self::Number,
+            "letter" => Self::Letter,
+            "symbol" => Self::Symbol,
+            "character_string" => Self::CharacterString,
+            "time" => Self::Time,
+            "date" => Self::Date,
+            "amount" => Self::Amount,
+            "phone_number" => Self::PhoneNumber,
+            "car_number" => Self::CarNumber,
+            "name" => Self::Name,
+            "phrase" => Self::Phrase,
+            "enum" | "enum_string" => Self::Enum,
+            _ => return None,
+        })
+    }
+
+    fn check(self, at: &str, value: &str) -> Result<(), Invalid> {
+        let longest = self.longest(value);
+        let length = value.chars().count();
+        if length > longest {
+            let message = format!("at most {longest} characters, got {length}");
+            return Err(Invalid::new(at, "field_too_long", message));
+        }
+        if self.allows(value) {
+            return Ok(());
+        }
+        Err(Invalid::new(at, "field_malformed", format!("must be {}", self.rule())))
+    }
+
+    fn longest(self, value: &str) -> usize {
+        match self {
+            Self::Thing => 20,
+            Self::Number | Self::Letter | Self::CharacterString => 32,
+            Self::Symbol | Self::Phrase => 5,
+            Self::PhoneNumber => 17,
+            Self::CarNumber => 8,
+            Self::Name if value.chars().any(is_chinese) => 10,
+            Self::Name => 20,
+            // The widest forms that the rules below let through: two dates with times, or a sign, digits and decimals.
+            Self::Time | Self::Date => 64,
+            Self::Amount => 16,
+            Self::Enum => usize::MAX,
+        }
+    }
+
+    fn allows(self, value: &str) -> bool {
+        let mut characters = value.chars();
+        match self {
+            Self::Thing | Self::Enum => true,
+            Self::Number => is_decimal(value),
+            Self::Letter => characters.all(|c| c.is_ascii_alphabetic()),
+            Self::Symbol => characters.all(is_symbol),
+            Self::CharacterString => !characters.any(is_chinese),
+            Self::Time => is_range(value, |part| is_moment(part, true)),
+            Self::Date => is_range(value, |part| is_moment(part, false)),
+            Self::Amount => is_amount(value),
+            Self::PhoneNumber => characters.all(|c| c.is_ascii_digit() || is_symbol(c)),
+            Self::CarNumber => is_car_number(value),
+            Self::Name => !characters.any(|c| c.is_ascii_digit()),
+            Self::Phrase => characters.all(is_chinese),
+        }
+    }
+
+    fn rule(self) -> &'static str {
+        match self {
+            Self::Thing | Self::Enum => "text",
+            Self::Number => "digits, with at most one decimal point",
+            Self::Letter => "letters only",
+            Self::Symbol => "symbols only",
+            Self::CharacterString => "digits, letters and symbols, without Chinese",
+            Self::Time => "a 24-hour time such as 15:01, with or without a date before it, two joined by ~ for a range",
+            Self::Date => {
+                "a date such as 2019年10月1日 or 2019-10-01, with or without a time, two joined by ~ for a range"
+            }
+            Self::Amount => "one currency sign and at most 10 digits, such as ￥36.00, or digits and 元",
+            Self::PhoneNumber => "digits and symbols",
+            Self::CarNumber => "a plate number; only the first and the last character may be Chinese",
+            Self::Name => "letters, Chinese or symbols, without digits",
+            Self::Phrase => "Chinese characters only",
+        }
+    }
+}
+
+/// Whether a character is a Chinese ideograph.
+fn is_chinese(c: char) -> bool {
+    matches!(c, '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{323af}')
+}
+
+fn is_symbol(c: char) -> bool {
+    !c.is_alphanumeric() && !c.is_whitespace()
+}
+
+fn is_decimal(text: &str) -> bool {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    digits(whole) && digits(fraction)
+}
+
+fn is_amount(text: &str) -> bool {
+    let text = text.strip_suffix('元').unwrap_or(text);
+    let unsigned =
+        text.strip_prefix(|first: char| first.is_ascii_punctuation() && first != '.' || "￥¥€£".contains(first));
+    let text = unsigned.unwrap_or(text);
+    is_decimal(text) && text.bytes().filter(u8::is_ascii_digit).count() <= 10
+}
+
+fn is_car_number(text: &str) -> bool {
+    let characters: Vec<char> = text.chars().collect();
+    let last = characters.len().saturating_sub(1);
+    characters.iter().enumerate().all(|(index, c)| {
+        if is_chinese(*c) {
+            index == 0 || index == last
+        } else {
+            c.is_ascii_alphanumeric() || is_symbol(*c)
+        }
+    })
+}
+
+fn is_range(text: &str, part: impl Fn(&str) -> bool) -> bool {
+    let mut parts = text.split('~');
+    let ends = (parts.next(), parts.next(), parts.next());
+    matches!(ends, (Some(one), None, None) if part(one.trim()))
+        || matches!(ends, (Some(from), Some(to), None) if part(from.trim()) && part(to.trim()))
+}
+
+/// A date, a time, or a date and a time with a space between. A `time` field needs the time, a `date` field the date.
+fn is_moment(text: &str, needs_time: bool) -> bool {
+    match text.split_once(' ') {
+        Some((date, time)) => is_date(date) && is_time_of_day(time),
+        None if needs_time => is_time_of_day(text),
+        None => is_date(text),
+    }
+}
+
+fn is_time_of_day(text: &str) -> bool {
+    let parts: Option<Vec<u32>> = text.split(':').map(two_digits).collect();
+    matches!(parts.as_deref(), Some([hour, minute] | [hour, minute, 0..=59]) if *hour < 24 && *minute < 60)
+}
+
+fn two_digits(text: &str) -> Option<u32> {
+    ((1..=2).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit()))
+        .then(|| text.parse().ok())
+        .flatten()
+}
+
+fn is_date(text: &str) -> bool {
+    let plain = text
+        .strip_suffix(['日', '月'])
+        .unwrap_or(text)
+        .replace(['年', '月', '/', '.'], "-");
+    let numbers: Option<Vec<u32>> = plain
+        .split('-')
+        .map(|part| {
+            part.bytes()
+                .all(|byte| byte.is_ascii_digit())
+                .then(|| part.parse().ok())
+                .flatten()
+        })
+        .collect();
+    let day_fits = |month: u32, day: u32| (1..=12).contains(&month) && (1..=31).contains(&day);
+    match numbers.as_deref() {
+        Some([year @ 1_000..=9_999, month, day]) => {
+            let parse = |number: u32| i8::try_from(number).ok();
+            let year = i16::try_from(*year).ok();
+            matches!((year, parse(*month), parse(*day)),
+                (Some(year), Some(month), Some(day)) if jiff::civil::Date::new(year, month, day).is_ok())
+        }
+        Some([1_000..=9_999, month]) => (1..=12).contains(month),
+        Some([month, day]) => day_fits(*month, *day),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(key: &str, value: &str) -> Result<(), String> {
+        let field = Field {
+            key: key.into(),
+            values: vec!["顺丰".into(), "京东".into()],
+        };
+        field.check("data.x", value).map_err(|invalid| invalid.code)
+    }
+
+    #[test]
+    fn each_type_takes_what_the_platform_takes() {
+        for (key, value) in [
+            ("thing1", "手冲咖啡两杯"),
+            ("thing1", &"字".repeat(20)),
+            ("number1", "12.5"),
+            ("letter1", "abc"),
+            ("symbol1", "#!"),
+            ("character_string1", "SF-1029/x"),
+            ("time2", "15:01"),
+            ("time2", "2019年10月1日 15:01"),
+            ("time2", "2026-01-02 15:04:05"),
+            ("time2", "09:00~18:00"),
+            ("date1", "2019年10月1日"),
+            ("date1", "2018-01"),
+            ("date1", "01-01"),
+            ("date1", "2018.01.01 10:00 ~ 2018/01/02"),
+            ("amount1", "￥36.00"),
+            ("amount1", "36元"),
+            ("phone_number1", "+86-0766-66888866"),
+            ("car_number1", "粤A8Z888挂"),
+            ("name1", "王小明"),
+            ("name1", "Ada Lovelace"),
+            ("phrase1", "已发货"),
+            ("enum_string3", "京东"),
+        ] {
+            assert_eq!(check(key, value), Ok(()), "{key} {value}");
+        }
+    }
+
+    #[test]
+    fn each_type_refuses_what_the_platform_refuses() {
+        for (key, value, code) in [
+            ("thing1", &*"字".repeat(21), "field_too_long"),
+            ("thing1", "  ", "field_empty"),
+            ("thing1", "a\nb", "field_malformed"),
+            ("number1", "1.2.3", "field_malformed"),
+            ("number1", &"1".repeat(33), "field_too_long"),
+            ("letter1", "a1", "field_malformed"),
+            ("symbol1", "######", "field_too_long"),
+            ("character_string1", "单号1", "field_malformed"),
+            ("time2", "25:00", "field_malformed"),
+            ("time2", "下午三点", "field_malformed"),
+            ("date1", "2019-02-30", "field_malformed"),
+            ("date1", "tomorrow", "field_malformed"),
+            ("amount1", "￥￥3", "field_malformed"),
+            ("amount1", "12345678901", "field_malformed"),
+            ("phone_number1", "12345678901234567890", "field_too_long"),
+            ("car_number1", "粤A京888", "field_malformed"),
+            ("name1", &"王".repeat(11), "field_too_long"),
+            ("phrase1", "sent", "field_malformed"),
+            ("phrase1", "已经发货了吧", "field_too_long"),
+            ("enum_string3", "圆通", "field_not_in_list"),
+            ("colour1", "x", "field_type_unknown"),
+        ] {
+            assert_eq!(check(key, value), Err(code.to_owned()), "{key} {value}");
+        }
+    }
+
+    #[test]
+    fn fill_completes_from_the_fallback_and_names_every_problem() {
+        let template: Template = serde_json::from_str(
+            r#"{"title":"订单发货提醒","fields":[{"key":"thing1"},{"key":"time2"},{"key":"number3"}],"fallback":{"thing1":"您的订单"}}"#,
+        )
+        .unwrap();
+        let data = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let filled = template.fill(&data(&[("time2", "15:04"), ("number3", "2")])).unwrap();
+        assert_eq!(filled["thing1"], "您的订单");
+        let wrong = template.fill(&data(&[("time2", "noon"), ("thing9", "x")])).unwrap_err();
+        let codes: Vec<_> = wrong.iter().map(|w| (w.field.as_str(), w.code.as_str())).collect();
+        assert_eq!(
+            codes,
+            [
+                ("data.thing9", "field_unknown"),
+                ("data.time2", "field_malformed"),
+                ("data.number3", "field_missing")
+            ]
+        );
+    }
+}

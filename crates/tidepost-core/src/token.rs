@@ -1,0 +1,164 @@
+//! A platform's access token: shared by all functions, refreshed by one at a time.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::time::{plus_milliseconds, plus_seconds};
+
+/// How long one refresher has before another may try, in milliseconds: longer than the token call's time-out.
+pub const REFRESH_LEASE_MILLISECONDS: i64 = 10_000;
+
+/// Two forced refreshes are at least this far apart, in seconds (platforms.md A7).
+pub const FORCE_APART_SECONDS: i64 = 30;
+
+/// What is stored of a channel's token.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct TokenState {
+    /// The token; empty before the first fetch.
+    #[serde(rename = "a", default)]
+    pub access_token: String,
+    /// When the platform stops taking it, in seconds of the epoch.
+    #[serde(rename = "e", default)]
+    pub expires_at: i64,
+    /// When it should be fetched anew, in seconds of the epoch.
+    #[serde(rename = "r", default)]
+    pub refresh_at: i64,
+    /// When the refresher's lease ends, in milliseconds of the epoch.
+    #[serde(rename = "l", default)]
+    pub leased_until: i64,
+    /// When it was last fetched by force, in seconds of the epoch.
+    #[serde(rename = "f", default)]
+    pub forced_at: i64,
+}
+
+/// What a function that needs a token does.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum TokenStep {
+    /// Use it.
+    Use(String),
+    /// Store this state, which takes the lease; then fetch a token, by force where said, and store it.
+    Fetch {
+        /// The state that takes the lease.
+        leased: TokenState,
+        /// Whether the platform must be made to give out a new token.
+        force: bool,
+    },
+    /// Somebody else fetches one: look again then.
+    Wait {
+        /// When to look again.
+        until: Timestamp,
+    },
+}
+
+impl TokenState {
+    /// Decides what a function does that needs a token at `now`. `rejected` is the token that the platform just refused,
+    /// if it did.
+    #[must_use]
+    pub fn step(&self, rejected: Option<&str>, now: Timestamp) -> TokenStep {
+        let is_rejected = rejected == Some(self.access_token.as_str());
+        let is_usable = !self.access_token.is_empty() && now.as_second() < self.expires_at && !is_rejected;
+        let is_leased = now.as_millisecond() < self.leased_until;
+        if is_usable && (now.as_second() < self.refresh_at || is_leased) {
+            return TokenStep::Use(self.access_token.clone());
+        }
+        if is_leased {
+            return TokenStep::Wait {
+                until: plus_milliseconds(now, 100),
+            };
+        }
+        // Normal mode first: it returns the platform's current token. Only when that is the rejected one is it forced.
+        let force = is_rejected && self.refresh_at == 0 && now.as_second() >= self.forced_at + FORCE_APART_SECONDS;
+        let leased = Self {
+            leased_until: plus_milliseconds(now, REFRESH_LEASE_MILLISECONDS).as_millisecond(),
+            forced_at: if force { now.as_second() } else { self.forced_at },
+            ..self.clone()
+        };
+        TokenStep::Fetch { leased, force }
+    }
+
+    /// The state after a fetch; `rejected` as in [`TokenState::step`].
+    ///
+    /// A token that was rejected and came back again is kept, marked so that the next step forces a new one.
+    #[must_use]
+    pub fn fetched(&self, token: &str, expires_in_seconds: u32, rejected: Option<&str>, now: Timestamp) -> Self {
+        let expires_in = i64::from(expires_in_seconds);
+        // 5 minutes before the end, at 80 % of its life at the latest (platforms.md A7).
+        let refresh_in = (expires_in - 300).min(expires_in * 4 / 5).max(1);
+        let same_again = rejected == Some(token);
+        Self {
+            access_token: token.to_owned(),
+            expires_at: plus_seconds(now, expires_in).as_second(),
+            refresh_at: if same_again {
+                0
+            } else {
+                plus_seconds(now, refresh_in).as_second()
+            },
+            leased_until: 0,
+            forced_at: self.forced_at,
+        }
+    }
+
+    /// The state after a fetch failed: the next one may try.
+    #[must_use]
+    pub fn not_fetched(&self) -> Self {
+        Self {
+            leased_until: 0,
+            ..self.clone()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    #[test]
+    fn one_fetches_and_the_others_wait_or_use_what_is_still_good() {
+        let empty = TokenState::default();
+        let TokenStep::Fetch { leased, force: false } = empty.step(None, at(0)) else {
+            panic!()
+        };
+        assert!(matches!(leased.step(None, at(1)), TokenStep::Wait { .. }));
+        assert!(
+            matches!(leased.step(None, at(11)), TokenStep::Fetch { .. }),
+            "a dead refresher is replaced"
+        );
+        let state = leased.fetched("t1", 7_200, None, at(1));
+        assert_eq!(state.step(None, at(5_000)), TokenStep::Use("t1".into()));
+        let TokenStep::Fetch { leased, .. } = state.step(None, at(6_000)) else {
+            panic!("80 % of its life is over")
+        };
+        assert_eq!(
+            leased.step(None, at(6_001)),
+            TokenStep::Use("t1".into()),
+            "others go on with the old one meanwhile"
+        );
+    }
+
+    #[test]
+    fn a_rejected_token_is_fetched_normally_and_forced_only_when_it_comes_back() {
+        let state = TokenState::default().fetched("t1", 7_200, None, at(0));
+        let TokenStep::Fetch { leased, force } = state.step(Some("t1"), at(10)) else {
+            panic!()
+        };
+        assert!(!force);
+        assert_eq!(
+            leased.fetched("t2", 7_200, Some("t1"), at(11)).step(Some("t1"), at(12)),
+            TokenStep::Use("t2".into())
+        );
+        let same = leased.fetched("t1", 7_000, Some("t1"), at(11));
+        let TokenStep::Fetch { leased, force } = same.step(Some("t1"), at(12)) else {
+            panic!()
+        };
+        assert!(force);
+        let again = leased.fetched("t1", 7_000, Some("t1"), at(13));
+        assert!(
+            matches!(again.step(Some("t1"), at(20)), TokenStep::Fetch { force: false, .. }),
+            "not twice in 30 s"
+        );
+    }
+}

@@ -1,0 +1,80 @@
+//! Every environment variable that a function reads.
+
+use thiserror::Error;
+
+/// What a function knows before it reads anything from DynamoDB.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `TIDEPOST_TABLE`: the one DynamoDB table.
+    pub table: String,
+    /// `TIDEPOST_NOW_QUEUE_URL`: the queue of single messages.
+    pub now_queue_url: String,
+    /// `TIDEPOST_ADMIN_KEY_REF`: a secret reference to the first admin key (optional: stored keys work without it).
+    pub admin_key_ref: Option<String>,
+    /// `TIDEPOST_WECHAT_BASE_URL`: where WeChat's server API answers.
+    pub wechat_base_url: String,
+}
+
+/// All that is missing from the environment, in one message.
+#[derive(Debug, Error)]
+#[error("the function's environment lacks {}; set them in template.yaml", .missing.join(", "))]
+pub struct ConfigError {
+    /// Names of the variables that are not set.
+    pub missing: Vec<&'static str>,
+}
+
+/// WeChat's own address (platforms.md, section A).
+pub const WECHAT_BASE_URL: &str = "https://api.weixin.qq.com";
+
+impl Config {
+    /// Reads the environment; reports everything that is missing together.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names each required variable that is not set.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::read(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+    }
+
+    fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut missing = Vec::new();
+        let mut required = |name: &'static str| {
+            variable(name).unwrap_or_else(|| {
+                missing.push(name);
+                String::new()
+            })
+        };
+        let config = Self {
+            table: required("TIDEPOST_TABLE"),
+            now_queue_url: required("TIDEPOST_NOW_QUEUE_URL"),
+            admin_key_ref: variable("TIDEPOST_ADMIN_KEY_REF"),
+            wechat_base_url: variable("TIDEPOST_WECHAT_BASE_URL").unwrap_or_else(|| WECHAT_BASE_URL.to_owned()),
+        };
+        if missing.is_empty() {
+            Ok(config)
+        } else {
+            Err(ConfigError { missing })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_variables_are_reported_together() {
+        let error = Config::read(|_| None).unwrap_err();
+        assert_eq!(error.missing, ["TIDEPOST_TABLE", "TIDEPOST_NOW_QUEUE_URL"]);
+    }
+
+    #[test]
+    fn optional_variables_have_defaults() {
+        let config = Config::read(|name| {
+            Some(name.to_lowercase())
+                .filter(|_| name.ends_with("URL") && !name.contains("WECHAT") || name == "TIDEPOST_TABLE")
+        })
+        .unwrap();
+        assert_eq!(config.wechat_base_url, WECHAT_BASE_URL);
+        assert_eq!(config.admin_key_ref, None);
+    }
+}
