@@ -1,9 +1,14 @@
 //! What every function holds between invocations.
 
 use aws_config::SdkConfig;
+use thiserror::Error;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
+use crate::platform::{Platforms, http_client};
+use crate::queue::NowQueue;
+use crate::secrets::Secrets;
+use crate::store::Store;
 
 /// Clients and settings of one function instance, built once at cold start.
 #[derive(Clone)]
@@ -12,13 +17,55 @@ pub struct App {
     pub config: Config,
     /// The time.
     pub clock: Clock,
+    /// The table.
+    pub store: Store,
+    /// The queue of single messages.
+    pub now_queue: NowQueue,
+    /// The reader of secrets.
+    pub secrets: Secrets,
+    /// The platforms' clients.
+    pub platforms: Platforms,
+}
+
+/// Why a function cannot start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The environment is incomplete.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// No HTTP client can be built.
+    #[error("no HTTP client can be built: {0}")]
+    Http(#[from] reqwest::Error),
 }
 
 impl App {
     /// Builds the clients. Opens no connection.
-    #[must_use]
-    pub fn new(config: Config, clock: Clock, aws: &SdkConfig) -> Self {
-        let _ = aws;
-        Self { config, clock }
+    ///
+    /// # Errors
+    /// [`StartError`] when the machine has no usable TLS.
+    pub fn new(config: Config, clock: Clock, aws: &SdkConfig) -> Result<Self, StartError> {
+        let platforms = Platforms::new(http_client()?, &config.wechat_base_url);
+        Ok(Self {
+            store: Store::new(aws_sdk_dynamodb::Client::new(aws), config.table.clone()),
+            now_queue: NowQueue::new(aws_sdk_sqs::Client::new(aws), config.now_queue_url.clone()),
+            secrets: Secrets::new(aws),
+            platforms,
+            config,
+            clock,
+        })
+    }
+
+    /// Builds the clients from the environment and opens the connection to DynamoDB, while the function's start still has
+    /// a whole processor.
+    ///
+    /// # Errors
+    /// [`StartError`] names everything that is missing.
+    pub async fn from_env() -> Result<Self, StartError> {
+        let config = Config::from_env()?;
+        let aws = aws_config::load_from_env().await;
+        let app = Self::new(config, Clock::system(), &aws)?;
+        // Only the open connection is wanted; whether there is a channel of this name does not matter.
+        drop(app.store.channel("-").await);
+        Ok(app)
     }
 }

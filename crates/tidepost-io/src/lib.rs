@@ -4,7 +4,19 @@
 //! the clock and the environment.
 
 pub mod app;
+pub mod auth;
+pub mod channels;
 pub mod clock;
 pub mod config;
+pub mod http;
+pub mod ledger;
+pub mod messages;
 pub mod platform;
+pub mod queue;
+pub mod quotas;
+pub mod runtime;
 pub mod secret;
+pub mod secrets;
+pub mod store;
+pub mod tokens;
+pub mod unknown;

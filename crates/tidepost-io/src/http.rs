@@ -1,0 +1,199 @@
+//! HTTP as API Gateway and Function URLs hand it over, and answers as the contract wants them.
+
+use std::collections::HashMap;
+
+use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use aws_lambda_events::encodings::Body;
+use aws_lambda_events::http::{HeaderMap, HeaderValue, header};
+use base64::Engine;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tidepost_core::invalid::Invalid;
+
+/// Bytes of a body at the most.
+pub const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// One HTTP call.
+#[derive(Debug)]
+pub struct Request {
+    /// `GET`, `POST`, …
+    pub method: String,
+    /// The path's segments, percent-decoded.
+    pub path: Vec<String>,
+    /// The query's names and values, percent-decoded.
+    pub query: HashMap<String, String>,
+    /// The headers, names in lower case.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// An answer that is not what the caller wanted (RFC 9457).
+#[derive(Debug)]
+pub struct Problem {
+    /// The HTTP status.
+    pub status: u16,
+    /// The stable code.
+    pub code: &'static str,
+    /// What is wrong and what to do.
+    pub detail: String,
+    /// Fields that are wrong.
+    pub errors: Vec<Invalid>,
+}
+
+impl Problem {
+    /// A problem without fields.
+    pub fn new(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into(), errors: Vec::new() }
+    }
+
+    /// What was asked for is not there.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(404, "not_found", detail)
+    }
+
+    /// Fields that break a rule. Its code is the first field's.
+    #[must_use]
+    pub fn invalid(errors: Vec<Invalid>) -> Self {
+        let detail = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        Self { status: 422, code: "invalid", detail, errors }
+    }
+
+    /// The caller should try again soon.
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(503, "unavailable", detail)
+    }
+}
+
+impl From<crate::store::StoreError> for Problem {
+    fn from(error: crate::store::StoreError) -> Self {
+        tracing::error!(%error, "the ledger cannot be reached");
+        Self::unavailable("the ledger cannot be reached; try again")
+    }
+}
+
+/// What a handler of one route gives back.
+pub type Answer = Result<ApiGatewayV2httpResponse, Problem>;
+
+impl Request {
+    /// Reads an event.
+    #[must_use]
+    pub fn from_event(event: ApiGatewayV2httpRequest) -> Self {
+        let path = event.raw_path.as_deref().unwrap_or("/");
+        let body = event.body.unwrap_or_default();
+        let body = if event.is_base64_encoded {
+            base64::engine::general_purpose::STANDARD.decode(body).unwrap_or_default()
+        } else {
+            body.into_bytes()
+        };
+        let query = event.raw_query_string.as_deref().unwrap_or_default();
+        Self {
+            method: event.request_context.http.method.to_string(),
+            path: path.split('/').filter(|segment| !segment.is_empty()).map(decode).collect(),
+            query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
+            headers: event.headers,
+            body,
+        }
+    }
+
+    /// Method and path segments, to match a route on.
+    #[must_use]
+    pub fn route(&self) -> (&str, Vec<&str>) {
+        (&self.method, self.path.iter().map(String::as_str).collect())
+    }
+
+    /// A header's value.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The body as JSON of a known form.
+    ///
+    /// # Errors
+    /// [`Problem`] 413, 415, 400 when it is no JSON, 422 naming the field that does not fit.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        if self.body.len() > BODY_BYTES_MAX {
+            return Err(Problem::new(413, "body_too_large", "the body may have 1 MiB"));
+        }
+        let media_type = self.header("content-type").unwrap_or("application/json");
+        if !media_type.to_ascii_lowercase().starts_with("application/json") {
+            return Err(Problem::new(415, "unsupported_media_type", "send Content-Type: application/json"));
+        }
+        let value: Value = serde_json::from_slice(&self.body)
+            .map_err(|error| Problem::new(400, "not_json", format!("the body is not JSON: {error}")))?;
+        from_value(value, "").map_err(|invalid| Problem::invalid(vec![invalid]))
+    }
+}
+
+/// Reads a value of a known form; `at` is the path of the value in the body.
+///
+/// # Errors
+/// [`Invalid`] with the path of the field that does not fit.
+pub fn from_value<T: DeserializeOwned>(value: Value, at: &str) -> Result<T, Invalid> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = error.path().to_string();
+        let message = error.into_inner().to_string();
+        let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+        let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+        let code = if unknown.is_some() {
+            "field_unknown"
+        } else if missing.is_some() {
+            "field_missing"
+        } else {
+            "field_malformed"
+        };
+        let mut parts: Vec<&str> = vec![at, path.as_str(), missing.unwrap_or_default()];
+        // For an unknown field the path ends with its name already.
+        parts.retain(|part| !part.is_empty() && *part != ".");
+        let field = if parts.is_empty() { unknown.unwrap_or("body").to_owned() } else { parts.join(".") };
+        Invalid::new(field, code, message)
+    })
+}
+
+fn decode(segment: &str) -> String {
+    percent_encoding::percent_decode_str(segment).decode_utf8_lossy().into_owned()
+}
+
+/// An answer in JSON.
+#[must_use]
+pub fn json(status: u16, value: &impl Serialize) -> ApiGatewayV2httpResponse {
+    let body = serde_json::to_string(value).unwrap_or_default();
+    respond(status, "application/json", body)
+}
+
+/// An answer in plain text.
+#[must_use]
+pub fn text(status: u16, body: impl Into<String>) -> ApiGatewayV2httpResponse {
+    respond(status, "text/plain; charset=utf-8", body.into())
+}
+
+/// The answer to a call, whatever came of it.
+#[must_use]
+pub fn answer(answer: Answer) -> ApiGatewayV2httpResponse {
+    answer.unwrap_or_else(|problem| {
+        let body = json!({
+            "type": "about:blank",
+            "title": aws_lambda_events::http::StatusCode::from_u16(problem.status)
+                .ok().and_then(|status| status.canonical_reason()).unwrap_or("Error"),
+            "status": problem.status,
+            "code": problem.errors.first().map_or(problem.code, |invalid| invalid.code.as_str()),
+            "detail": problem.detail,
+            "errors": problem.errors,
+        });
+        let mut response = respond(problem.status, "application/problem+json", body.to_string());
+        if matches!(problem.status, 429 | 503) {
+            response.headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+        }
+        response
+    })
+}
+
+fn respond(status: u16, media_type: &'static str, body: String) -> ApiGatewayV2httpResponse {
+    let mut response = ApiGatewayV2httpResponse::default();
+    response.status_code = i64::from(status);
+    response.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response.body = Some(Body::Text(body));
+    response
+}

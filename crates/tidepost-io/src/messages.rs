@@ -1,0 +1,303 @@
+//! Message rows, parked rows and receipts in the table.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tidepost_core::category::Category;
+use tidepost_core::ids::{MessageId, Nonce};
+use tidepost_core::message::Message;
+use tidepost_core::metric::HourRollup;
+use tidepost_core::person::Person;
+use tidepost_core::receipt::{Entry, Receipt, best};
+use tidepost_core::sends::RecentSend;
+use tidepost_core::time::{hour_of, plus_seconds};
+
+use crate::store::{Key, LAST, Page, Range, Store, StoreError, Stored};
+
+/// Partitions that one week's messages are spread over.
+pub const MESSAGE_SHARDS: u8 = 16;
+
+/// Partitions that parked messages are spread over.
+pub const PARKED_SHARDS: u8 = 8;
+
+/// How long message rows and receipts are kept, in seconds.
+const KEPT_SECONDS: i64 = 30 * 86_400;
+
+/// How long roll-ups are kept, in seconds: two years, for comparing seasons.
+const ROLLUP_KEPT_SECONDS: i64 = 731 * 86_400;
+
+/// What is kept of a message that waits: enough to bring it back in the right order.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Parked {
+    /// Which message.
+    #[serde(rename = "i")]
+    pub id: MessageId,
+    /// Its channel.
+    #[serde(rename = "c")]
+    pub channel: String,
+    /// Its class: within a class the earliest deadline goes first.
+    #[serde(rename = "y")]
+    pub category: Category,
+    /// Worthless after.
+    #[serde(rename = "e")]
+    pub deadline: Timestamp,
+}
+
+/// Where a message's row is.
+#[must_use]
+pub fn message_key(id: MessageId) -> Key {
+    Key::new(message_partition(id.week(), id.spread() % MESSAGE_SHARDS), id.to_string())
+}
+
+/// The partition of one shard of one week's messages.
+#[must_use]
+pub fn message_partition(week: u16, shard: u8) -> String {
+    format!("M#{week}#{shard:02x}")
+}
+
+fn parked_partition(shard: u8) -> String {
+    format!("W#{shard:02x}")
+}
+
+/// Sorts by time: seconds of the epoch in ten digits, rounded up so that nothing comes back too early.
+fn due_text(due: Timestamp) -> String {
+    format!("{:010}", due.as_second() + i64::from(due.subsec_nanosecond() > 0))
+}
+
+fn receipt_partition(channel: &str, hour: Timestamp) -> String {
+    format!("R#{channel}#{}", hour.as_second() / 3_600)
+}
+
+fn rollup_partition(channel: &str) -> String {
+    format!("A#{channel}")
+}
+
+fn hour_text(hour: Timestamp) -> String {
+    format!("{:010}", hour.as_second() / 3_600)
+}
+
+/// Names an hour of a channel whose roll-up is out of date.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+struct Dirty {
+    #[serde(rename = "c")]
+    channel: String,
+    #[serde(rename = "h")]
+    hour: Timestamp,
+}
+
+const DIRTY: &str = "D";
+
+impl Store {
+    /// Stores a new message's row; returns false when the row is there already.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails; the write may have happened all the same.
+    pub async fn put_message(&self, id: MessageId, message: &Message) -> Result<bool, StoreError> {
+        let expires_at = plus_seconds(message.accepted_at, KEPT_SECONDS);
+        self.put_new(&message_key(id), message, Some(expires_at)).await
+    }
+
+    /// Replaces a message's row.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn rewrite_message(&self, id: MessageId, message: &Message) -> Result<(), StoreError> {
+        self.put(&message_key(id), message, Some(plus_seconds(message.accepted_at, KEPT_SECONDS))).await
+    }
+
+    /// One message's row.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn message(&self, id: MessageId) -> Result<Option<Message>, StoreError> {
+        let row: Option<Stored<Message>> = self.get(&message_key(id)).await?;
+        Ok(row.map(|row| row.value))
+    }
+
+    /// Many messages' rows.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn messages(&self, ids: &[MessageId]) -> Result<Vec<(MessageId, Message)>, StoreError> {
+        let keys: Vec<Key> = ids.iter().copied().map(message_key).collect();
+        let mut rows = self.get_many::<Message>(&keys).await?;
+        Ok(ids.iter().zip(keys).filter_map(|(id, key)| rows.remove(&key).map(|row| (*id, row.value))).collect())
+    }
+
+    /// A page of one shard of one week's messages.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn message_page(
+        &self,
+        week: u16,
+        shard: u8,
+        after: Option<&str>,
+        limit: i32,
+    ) -> Result<Page<Message>, StoreError> {
+        self.query(&Range { after, limit, ..Range::all(&message_partition(week, shard)) }).await
+    }
+
+    /// Parks a message until `due`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails; the walk over the messages finds it then.
+    pub async fn park(&self, due: Timestamp, parked: &Parked) -> Result<(), StoreError> {
+        let shard = parked.id.spread() % PARKED_SHARDS;
+        let key = Key::new(parked_partition(shard), format!("{}#{}", due_text(due), parked.id));
+        self.put(&key, parked, Some(plus_seconds(parked.deadline, KEPT_SECONDS))).await
+    }
+
+    /// What may go by `now`, with the keys to forget it by.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn due(&self, now: Timestamp) -> Result<Vec<(Key, Parked)>, StoreError> {
+        let last = format!("{:010}#{LAST}", now.as_second());
+        let shards = (0..PARKED_SHARDS).map(|shard| {
+            let last = &last;
+            async move {
+                let partition = parked_partition(shard);
+                let rows = self.query_all::<Parked>(&Range { to: last, ..Range::all(&partition) }).await?;
+                Ok::<_, StoreError>(rows.into_iter().map(move |(sk, parked)| (Key::new(&partition, sk), parked)))
+            }
+        });
+        Ok(futures::future::try_join_all(shards).await?.into_iter().flatten().collect())
+    }
+
+    /// When the first of the parked messages may go.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        let shards = (0..PARKED_SHARDS).map(|shard| async move {
+            let partition = parked_partition(shard);
+            let page = self.query::<Parked>(&Range { limit: 1, ..Range::all(&partition) }).await?;
+            let second = page.items.first().and_then(|(sk, _)| sk.split('#').next()?.parse::<i64>().ok());
+            Ok::<_, StoreError>(second.and_then(|second| Timestamp::from_second(second).ok()))
+        });
+        Ok(futures::future::try_join_all(shards).await?.into_iter().flatten().min())
+    }
+
+    /// Leaves a receipt of the delivery `nonce`; `writer` keeps the receipts of one delivery apart.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn put_receipt(
+        &self,
+        channel: &str,
+        hour: Timestamp,
+        nonce: Nonce,
+        writer: Nonce,
+        receipt: &Receipt,
+    ) -> Result<(), StoreError> {
+        let key = Key::new(receipt_partition(channel, hour), format!("{nonce}#{writer}"));
+        self.put(&key, receipt, Some(plus_seconds(hour, KEPT_SECONDS))).await
+    }
+
+    /// Leaves a receipt that comes after its hour may have been added up, and marks the hour to be added up anew.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn put_late_receipt(
+        &self,
+        channel: &str,
+        hour: Timestamp,
+        nonce: Nonce,
+        receipt: &Receipt,
+    ) -> Result<(), StoreError> {
+        let writer = Nonce(crate::clock::random());
+        self.put_receipt(channel, hour, nonce, writer, receipt).await?;
+        let dirty = Dirty { channel: channel.to_owned(), hour };
+        self.put(&Key::new(DIRTY, format!("{channel}#{}", hour_text(hour))), &dirty, None).await
+    }
+
+    /// The best word that the receipts have on one reserved message.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn receipt_of(&self, channel: &str, send: &RecentSend) -> Result<Option<Entry>, StoreError> {
+        let at = Timestamp::from_second(i64::from(send.at)).unwrap_or(Timestamp::MIN);
+        let partition = receipt_partition(channel, hour_of(at));
+        let (from, to) = (format!("{}#", send.nonce), format!("{}#{LAST}", send.nonce));
+        let receipts: Vec<(String, Receipt)> =
+            self.query_all(&Range { from: &from, to: &to, ..Range::all(&partition) }).await?;
+        Ok(best(receipts.iter().filter_map(|(_, receipt)| receipt.find(send.id))))
+    }
+
+    /// The reserved message of a person that the platform knows as `platform_id`, with template, topic and outcome.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn send_by_platform_id(
+        &self,
+        channel: &str,
+        person: &Person,
+        platform_id: &str,
+    ) -> Result<Option<(RecentSend, String, String, Entry)>, StoreError> {
+        for send in person.sends.iter().rev() {
+            let at = Timestamp::from_second(i64::from(send.at)).unwrap_or(Timestamp::MIN);
+            let partition = receipt_partition(channel, hour_of(at));
+            let (from, to) = (format!("{}#", send.nonce), format!("{}#{LAST}", send.nonce));
+            let receipts: Vec<(String, Receipt)> =
+                self.query_all(&Range { from: &from, to: &to, ..Range::all(&partition) }).await?;
+            let found = receipts.iter().find_map(|(_, receipt)| receipt.find_platform_id(platform_id));
+            if let Some((group, entry)) = found.filter(|(_, entry)| entry.id == send.id) {
+                return Ok(Some((*send, group.template.clone(), group.topic.clone(), entry)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// All receipts of an hour.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn receipts(&self, channel: &str, hour: Timestamp) -> Result<Vec<Receipt>, StoreError> {
+        let rows = self.query_all(&Range::all(&receipt_partition(channel, hour))).await?;
+        Ok(rows.into_iter().map(|(_, receipt)| receipt).collect())
+    }
+
+    /// Stores an hour's roll-up.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn put_rollup(&self, channel: &str, hour: Timestamp, rollup: &HourRollup) -> Result<(), StoreError> {
+        let key = Key::new(rollup_partition(channel), hour_text(hour));
+        self.put(&key, rollup, Some(plus_seconds(hour, ROLLUP_KEPT_SECONDS))).await
+    }
+
+    /// The roll-ups of a channel from one hour to another, both included.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn rollups(
+        &self,
+        channel: &str,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<(Timestamp, HourRollup)>, StoreError> {
+        let partition = rollup_partition(channel);
+        let (from, to) = (hour_text(from), hour_text(to));
+        let rows = self.query_all(&Range { from: &from, to: &to, ..Range::all(&partition) }).await?;
+        let hour = |text: &str| text.parse::<i64>().ok().and_then(|hour| Timestamp::from_second(hour * 3_600).ok());
+        Ok(rows.into_iter().filter_map(|(sk, rollup)| Some((hour(&sk)?, rollup))).collect())
+    }
+
+    /// Hours whose roll-ups are out of date: channel and hour.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn dirty_hours(&self) -> Result<Vec<(String, Timestamp)>, StoreError> {
+        let rows: Vec<(String, Dirty)> = self.query_all(&Range::all(DIRTY)).await?;
+        Ok(rows.into_iter().map(|(_, dirty)| (dirty.channel, dirty.hour)).collect())
+    }
+
+    /// Forgets that an hour's roll-up was out of date. Done before it is added up: a receipt that comes meanwhile marks it
+    /// again.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn clear_dirty(&self, channel: &str, hour: Timestamp) -> Result<(), StoreError> {
+        self.delete(&Key::new(DIRTY, format!("{channel}#{}", hour_text(hour)))).await
+    }
+}

@@ -1,0 +1,79 @@
+//! A channel's quota item: leases by compare-and-swap.
+
+use jiff::Timestamp;
+use tidepost_core::channel::Channel;
+use tidepost_core::quota::{Leased, Need, Quota, Shortage};
+
+use crate::store::{Key, Store, StoreError, Stored, Swap};
+
+/// How often a lease is asked for again when others were faster.
+const LEASE_TRIES: usize = 20;
+
+/// Attributes of the quota item.
+const ATTRIBUTES: [&str; 3] = ["w", "l", "n"];
+
+fn key(channel: &str) -> Key {
+    Key::new(format!("Q#{channel}"), "quota")
+}
+
+impl Store {
+    /// What was taken of a channel's windows.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn quota(&self, channel: &str) -> Result<Quota, StoreError> {
+        let stored: Option<Stored<Quota>> = self.get(&key(channel)).await?;
+        Ok(stored.map(|stored| stored.value).unwrap_or_default())
+    }
+
+    /// Leases units of every window of a channel.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails: units may have been taken then and stay unused.
+    pub async fn lease(
+        &self,
+        id: &str,
+        channel: &Channel,
+        need: Need<'_>,
+        now: Timestamp,
+    ) -> Result<Result<Leased, Shortage>, StoreError> {
+        let key = key(id);
+        let mut stored: Option<Stored<Quota>> = self.get(&key).await?;
+        let mut asked: Option<Leased> = None;
+        for _ in 0..LEASE_TRIES {
+            let quota = stored.as_ref().map(|stored| stored.value.clone()).unwrap_or_default();
+            if let Some(leased) = asked.take().filter(|_| quota.holds(need.id)) {
+                // An earlier try of ours had succeeded unheard.
+                return Ok(Ok(leased));
+            }
+            let (next, leased) = match quota.lease(channel, need, now) {
+                Ok(leased) => leased,
+                Err(shortage) => return Ok(Err(shortage)),
+            };
+            match self.swap(&key, stored.as_ref(), &next, &ATTRIBUTES, None).await? {
+                Swap::Done(_) => return Ok(Ok(leased)),
+                Swap::Conflict(current) => stored = current,
+            }
+            asked = Some(leased);
+        }
+        Err(StoreError::Call { operation: "lease", detail: "the quota changed too often at once".to_owned() })
+    }
+
+    /// Changes a channel's quota item; `change` returns `None` when there is nothing to change.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails, or when others were faster too many times.
+    pub async fn update_quota(&self, id: &str, change: impl Fn(&Quota) -> Option<Quota>) -> Result<(), StoreError> {
+        let key = key(id);
+        let mut stored: Option<Stored<Quota>> = self.get(&key).await?;
+        for _ in 0..LEASE_TRIES {
+            let quota = stored.as_ref().map(|stored| stored.value.clone()).unwrap_or_default();
+            let Some(next) = change(&quota) else { return Ok(()) };
+            match self.swap(&key, stored.as_ref(), &next, &ATTRIBUTES, None).await? {
+                Swap::Done(_) => return Ok(()),
+                Swap::Conflict(current) => stored = current,
+            }
+        }
+        Err(StoreError::Call { operation: "quota", detail: "the quota changed too often at once".to_owned() })
+    }
+}

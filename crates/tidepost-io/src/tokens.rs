@@ -1,0 +1,97 @@
+//! Access tokens: shared by all functions through one item per channel, refreshed by one function at a time.
+
+use thiserror::Error;
+use tidepost_core::channel::Channel;
+use tidepost_core::token::{TokenState, TokenStep};
+use tidepost_core::time::plus_seconds;
+
+use crate::app::App;
+use crate::platform::Adapter;
+use crate::platform::wechat::client::TokenError;
+use crate::secret::Secret;
+use crate::secrets::SecretError;
+use crate::store::{Key, StoreError, Stored, Swap};
+
+/// How long a function waits for a token that another fetches, in seconds.
+const PATIENCE_SECONDS: i64 = 15;
+
+const ATTRIBUTES: [&str; 5] = ["a", "e", "r", "l", "f"];
+
+/// Why there is no token.
+#[derive(Debug, Error)]
+pub enum NoToken {
+    /// Try again later.
+    #[error("no token yet: {0}")]
+    Later(String),
+    /// The platform refuses to give one: a person must act.
+    #[error("the platform gives no token: {code} {message}")]
+    Refused {
+        /// Its code.
+        code: i64,
+        /// Its words.
+        message: String,
+    },
+    /// The app secret cannot be read: a person must act.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// DynamoDB failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl App {
+    /// The channel's access token; `rejected` is one that the platform just refused.
+    ///
+    /// # Errors
+    /// [`NoToken`] when none can be had: later, or until a person acts.
+    pub async fn token(&self, id: &str, channel: &Channel, rejected: Option<&Secret>) -> Result<Secret, NoToken> {
+        let key = Key::new(format!("C#{id}"), "token");
+        // The token is not among what `channel_state` reads: its partition is the channel's own, under another name.
+        let key = Key::new(key.pk.replacen('C', "T", 1), key.sk);
+        let give_up = plus_seconds(self.clock.now(), PATIENCE_SECONDS);
+        loop {
+            let stored: Option<Stored<TokenState>> = self.store.get(&key).await?;
+            let state = stored.as_ref().map(|stored| stored.value.clone()).unwrap_or_default();
+            match state.step(rejected.map(Secret::expose), self.clock.now()) {
+                TokenStep::Use(token) => return Ok(Secret::new(token)),
+                TokenStep::Wait { until } if until < give_up => self.clock.sleep_until(until).await,
+                TokenStep::Wait { .. } => return Err(NoToken::Later("another function is fetching it".to_owned())),
+                TokenStep::Fetch { leased, force } => {
+                    if let Swap::Done(leased) = self.store.swap(&key, stored.as_ref(), &leased, &ATTRIBUTES, None).await? {
+                        self.fetch_token(&key, channel, &leased, force, rejected).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn fetch_token(
+        &self,
+        key: &Key,
+        channel: &Channel,
+        leased: &Stored<TokenState>,
+        force: bool,
+        rejected: Option<&Secret>,
+    ) -> Result<(), NoToken> {
+        let secret = self.secrets.read(&channel.secret_ref, self.clock.now()).await?;
+        let Ok(Adapter::Wechat(client)) = self.platforms.adapter(channel.platform) else {
+            return Err(NoToken::Later("the platform is not supported yet".to_owned()));
+        };
+        let fetched = client.fetch_token(&channel.app_id, &secret, force).await;
+        let next = match &fetched {
+            Ok(token) => leased.value.fetched(
+                token.access_token.expose(),
+                token.expires_in_seconds,
+                rejected.map(Secret::expose),
+                self.clock.now(),
+            ),
+            Err(_) => leased.value.not_fetched(),
+        };
+        self.store.swap(key, Some(leased), &next, &ATTRIBUTES, None).await?;
+        match fetched {
+            Ok(_) => Ok(()),
+            Err(TokenError::Retry { detail, .. }) => Err(NoToken::Later(detail)),
+            Err(TokenError::Refused { code, message }) => Err(NoToken::Refused { code, message }),
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Sends whose outcome is unknown: one row each, so that the platform's delivery event can settle it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tidepost_core::ids::{MessageId, Nonce, SubscriberId};
+use tidepost_core::time::plus_seconds;
+
+use crate::store::{Key, LAST, Range, Store, StoreError};
+
+/// How long a delivery event is waited for, in seconds.
+const KEPT_SECONDS: i64 = 7 * 86_400;
+
+/// One call whose answer was never heard.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct UnknownSend {
+    /// Which message.
+    #[serde(rename = "i")]
+    pub id: MessageId,
+    /// Its reservation.
+    #[serde(rename = "n")]
+    pub nonce: Nonce,
+    /// When it was reserved: the hour that its receipts belong to.
+    #[serde(rename = "r")]
+    pub reserved_at: Timestamp,
+    /// When the call began.
+    #[serde(rename = "a")]
+    pub called_at: Timestamp,
+    /// The platform's template id.
+    #[serde(rename = "t")]
+    pub template: String,
+    /// What it is about.
+    #[serde(rename = "p")]
+    pub topic: String,
+}
+
+fn key(to: &SubscriberId, id: MessageId) -> Key {
+    let person = crate::ledger::key(to);
+    Key::new(person.pk.replacen('P', "N", 1), format!("{}#{id}", person.sk))
+}
+
+impl Store {
+    /// Notes a call whose answer was never heard.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn put_unknown(&self, to: &SubscriberId, send: &UnknownSend) -> Result<(), StoreError> {
+        self.put(&key(to, send.id), send, Some(plus_seconds(send.called_at, KEPT_SECONDS))).await
+    }
+
+    /// The calls to a subscriber whose answers were never heard.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn unknown_sends(&self, to: &SubscriberId) -> Result<Vec<UnknownSend>, StoreError> {
+        let person = crate::ledger::key(to);
+        let partition = person.pk.replacen('P', "N", 1);
+        let (from, to) = (format!("{}#", person.sk), format!("{}#{LAST}", person.sk));
+        let rows = self.query_all(&Range { from: &from, to: &to, ..Range::all(&partition) }).await?;
+        Ok(rows.into_iter().map(|(_, send)| send).collect())
+    }
+
+    /// Forgets a call that was settled.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn delete_unknown(&self, to: &SubscriberId, id: MessageId) -> Result<(), StoreError> {
+        self.delete(&key(to, id)).await
+    }
+}
