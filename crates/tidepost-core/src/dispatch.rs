@@ -11,11 +11,13 @@ use crate::channel::Channel;
 use crate::decide::{Case, Hold, Offer, caps, decide};
 use crate::grant::Payment;
 use crate::ids::{MessageId, Nonce};
+use crate::outcome::{Ending, PlatformWord};
 use crate::person::{Person, counter_key};
 use crate::reason::{Reason, ReasonCode};
+use crate::reply::{CallResult, QuotaPeriod, Reply, RetryReason};
 use crate::sends::{Mark, RecentSend, second, second_rounded_up};
 use crate::template::TemplateKind;
-use crate::time::day_number;
+use crate::time::{Calendar, calendar_period, day_number, plus_seconds};
 
 /// How often a reservation is decided again after the item changed, before the message goes back to the queue.
 pub const RESERVE_TRIES: usize = 4;
@@ -47,11 +49,12 @@ pub struct Reserved {
 #[must_use]
 pub fn reserve(case: &Case<'_>, nonce: Nonce, held: Option<&Payment>) -> Step {
     let offer = case.offer;
-    let mut mark = Mark::Reserved;
+    let (mut mark, mut at) = (Mark::Reserved, second(case.now));
     if let Some(known) = case.person.sends.find(offer.id) {
         match (known.nonce == nonce, held, known.mark) {
-            (true, Some(payment), _) => return Step::Ours(payment.clone()),
-            (_, _, Mark::MayRepeat) if offer.category == Category::Basic => mark = Mark::Repeated,
+            (true, Some(payment), Mark::Reserved | Mark::Repeated) => return Step::Ours(payment.clone()),
+            // The receipts of both tries belong to the hour of the first.
+            (_, _, Mark::MayRepeat) if offer.category == Category::Basic => (mark, at) = (Mark::Repeated, known.at),
             _ => return Step::Elsewhere(*known),
         }
     }
@@ -75,7 +78,7 @@ pub fn reserve(case: &Case<'_>, nonce: Nonce, held: Option<&Payment>) -> Step {
     person.sends.remember(RecentSend {
         id: offer.id,
         nonce,
-        at: second(case.now),
+        at,
         not_after: second_rounded_up(offer.not_after),
         mark,
     });
@@ -85,7 +88,7 @@ pub fn reserve(case: &Case<'_>, nonce: Nonce, held: Option<&Payment>) -> Step {
 /// Bumps every cap of the channel that concerns the offer, and drops counters of past periods.
 fn count(person: &mut Person, offer: &Offer, channel: &Channel, now: Timestamp) {
     let zone = person.zone(channel);
-    let oldest = [crate::time::Calendar::Day, crate::time::Calendar::Week].map(|period| day_number(period, &zone, now));
+    let oldest = [Calendar::Day, Calendar::Week].map(|period| day_number(period, &zone, now));
     let oldest = oldest.into_iter().min().unwrap_or(i32::MIN);
     person.counters.retain(|_, (first_day, _)| *first_day >= oldest);
     for cap in &channel.policy.caps {
@@ -143,7 +146,7 @@ pub fn settle(
     let own = person
         .sends
         .find(offer.id)
-        .filter(|send| send.nonce == nonce && send.mark != Mark::Refused)?;
+        .filter(|send| send.nonce == nonce && matches!(send.mark, Mark::Reserved | Mark::Repeated))?;
     let reserved_at = Timestamp::from_second(i64::from(own.at)).ok()?;
     if settlement == Settlement::MayRepeat {
         return may_repeat(person, offer.id, nonce);
@@ -160,6 +163,8 @@ pub fn settle(
     }
     uncount(&mut person, offer, channel, reserved_at);
     match settlement {
+        // The first try stays in memory: with its entry gone, a second and a third would be allowed.
+        Settlement::Undo if own.mark == Mark::Repeated => drop(person.sends.mark(offer.id, nonce, Mark::MayRepeat)),
         Settlement::Undo => person.sends.remove(offer.id, nonce),
         _ => drop(person.sends.mark(offer.id, nonce, Mark::Refused)),
     }
@@ -176,4 +181,147 @@ pub fn may_repeat(person: &Person, id: MessageId, nonce: Nonce) -> Option<Person
     let mut person = person.clone();
     person.sends.mark(id, nonce, Mark::MayRepeat);
     Some(person)
+}
+
+/// Forbids the second try of a message whose outcome became known; `None` when none was allowed.
+#[must_use]
+pub fn never_again(person: &Person, id: MessageId) -> Option<Person> {
+    let nonce = person.sends.find(id).filter(|send| send.mark == Mark::MayRepeat)?.nonce;
+    let mut person = person.clone();
+    person.sends.mark(id, nonce, Mark::Repeated);
+    Some(person)
+}
+
+/// Calls of one reservation at the most: the first and the retries of definite refusals.
+pub const CALLS_MAX: u32 = 3;
+
+/// The longest that a delivery waits before it calls again, in seconds; what takes longer is parked.
+const AGAIN_WITHIN_SECONDS: u32 = 3;
+
+/// How long a message is parked when the platform or the way to it is down, in seconds.
+const DOWN_SECONDS: i64 = 30;
+
+/// What a delivery does after a call.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum FollowUp {
+    /// The platform took it: note it, write nothing else.
+    Done(Ending),
+    /// It is refused for good: settle the reservation and note the ending.
+    Settle(Settlement, Ending),
+    /// It certainly did not deliver: call again under the same reservation, with a unit of its own.
+    Again {
+        /// How long to wait before.
+        after_seconds: u32,
+        /// Whether the token is to be fetched anew first.
+        refresh_token: bool,
+    },
+    /// It certainly did not deliver and will not soon: undo the reservation and park the message.
+    Park {
+        /// When to try again; `None`: when the quota allows it.
+        until: Option<Timestamp>,
+        /// Why.
+        reason: Reason,
+        /// Which of the platform's quotas is used up, if that is why.
+        exhausted: Option<QuotaPeriod>,
+    },
+    /// Nobody can tell whether it was delivered: note it, and never call again unless it is `basic`.
+    Unknown(Ending),
+}
+
+/// Decides what follows a call. `calls` is how many were made under this reservation, this one included.
+#[must_use]
+pub fn follow_up(result: &CallResult, calls: u32, channel: &Channel, now: Timestamp) -> FollowUp {
+    let answer = match result {
+        CallResult::Answered(answer) => answer,
+        CallResult::Unknown { detail } => {
+            return FollowUp::Unknown(Ending::because(Reason::new(ReasonCode::Timeout, detail.clone()), None));
+        }
+        CallResult::NotSent { detail } => return park_in(DOWN_SECONDS, ReasonCode::Rate, detail, now),
+    };
+    let is_last = calls >= CALLS_MAX;
+    let word = PlatformWord {
+        code: answer.code,
+        message: answer.message.clone(),
+        message_id: None,
+    };
+    let refused = |code: ReasonCode, detail: &str| {
+        FollowUp::Settle(
+            Settlement::Refused,
+            Ending::because(Reason::new(code, detail), Some(word.clone())),
+        )
+    };
+    match &answer.reply {
+        Reply::Delivered { message_id } => FollowUp::Done(Ending::delivered(PlatformWord {
+            message_id: message_id.clone(),
+            ..word
+        })),
+        Reply::Retry { after_seconds, .. } if !is_last && *after_seconds <= AGAIN_WITHIN_SECONDS => FollowUp::Again {
+            after_seconds: *after_seconds,
+            refresh_token: false,
+        },
+        Reply::Retry { after_seconds, reason } => {
+            let code = if *reason == RetryReason::Concurrent {
+                ReasonCode::InFlight
+            } else {
+                ReasonCode::Rate
+            };
+            park_in(i64::from(*after_seconds).max(DOWN_SECONDS), code, &answer.message, now)
+        }
+        Reply::RefreshToken if calls == 1 => FollowUp::Again {
+            after_seconds: 0,
+            refresh_token: true,
+        },
+        Reply::RefreshToken => park_in(
+            DOWN_SECONDS,
+            ReasonCode::Rate,
+            "the platform refuses the access token",
+            now,
+        ),
+        Reply::NoGrant => {
+            let reason = Reason::new(ReasonCode::NoGrant, "the platform knows of no consent that is left");
+            FollowUp::Settle(Settlement::NoGrant, Ending::because(reason, Some(word)))
+        }
+        Reply::QuotaExhausted { per } => FollowUp::Park {
+            until: None,
+            reason: Reason::new(ReasonCode::QuotaWindow, "the platform says that the quota is used up"),
+            exhausted: Some(*per),
+        },
+        Reply::TemplateExhausted => FollowUp::Park {
+            until: Some(calendar_period(Calendar::Day, &channel.zone(), now).closes_at),
+            reason: Reason::new(
+                ReasonCode::QuotaWindow,
+                "the platform takes no more of this template for this person today",
+            ),
+            exhausted: None,
+        },
+        Reply::TargetUnusable => refused(ReasonCode::TargetUnusable, "the platform does not know this openid"),
+        Reply::TemplateUnusable => refused(
+            ReasonCode::TemplateUnusable,
+            "the platform does not take this template or page",
+        ),
+        Reply::ContentRefused => refused(
+            ReasonCode::ContentRefused,
+            "the platform refuses the content; change the words",
+        ),
+        Reply::BadRequest { field } => {
+            let detail = field.as_ref().map_or_else(
+                || "the platform finds the request malformed".to_owned(),
+                |field| format!("the platform finds {field} malformed"),
+            );
+            refused(ReasonCode::BadRequest, &detail)
+        }
+        Reply::ChannelBanned => refused(ReasonCode::ChannelBanned, "the platform does not let this channel send"),
+        Reply::PlatformError => refused(
+            ReasonCode::PlatformError,
+            "the platform refuses, and trying again does not help",
+        ),
+    }
+}
+
+fn park_in(seconds: i64, code: ReasonCode, detail: &str, now: Timestamp) -> FollowUp {
+    FollowUp::Park {
+        until: Some(plus_seconds(now, seconds)),
+        reason: Reason::new(code, detail),
+        exhausted: None,
+    }
 }

@@ -268,6 +268,10 @@ impl Grant {
         if let Some(lot) = &payment.lot {
             self.add(lot.clone());
         }
+        // A send that did not happen breaks no row of refusals.
+        if self.suspicion == 2 {
+            self.suspicion = 1;
+        }
         if let (Some(period), Some((first, count))) = (payment.period, self.used.as_mut())
             && *first == period
         {

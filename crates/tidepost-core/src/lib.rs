@@ -17,6 +17,8 @@ pub mod metric;
 pub mod outcome;
 mod packed;
 pub mod person;
+pub mod profile;
+pub mod purchase;
 pub mod quota;
 pub mod reason;
 pub mod receipt;

@@ -10,7 +10,7 @@ use crate::decide::{Hold, Offer};
 use crate::ids::{MessageId, SubscriberId, check_id};
 use crate::invalid::Invalid;
 use crate::outcome::{Ending, Outcome, PlatformWord};
-use crate::reason::Reason;
+use crate::reason::{Reason, ReasonCode};
 use crate::receipt::Entry;
 use crate::sends::{Mark, RecentSend};
 use crate::template::Template;
@@ -279,6 +279,17 @@ impl Message {
     #[must_use]
     pub fn standing(&self) -> &Standing {
         self.standing.as_ref().unwrap_or(&self.answer)
+    }
+
+    /// Why it ends unsent: what it was waiting for when its deadline went by, otherwise `reason`.
+    #[must_use]
+    pub fn unsent_because(&self, reason: Reason) -> Reason {
+        match self.standing() {
+            Standing::Waiting {
+                reason: Some(waited), ..
+            } if reason.code == ReasonCode::DeadlinePassed => waited.clone(),
+            _ => reason,
+        }
     }
 
     /// The row of a message that is over: what it said is dropped.

@@ -9,7 +9,9 @@ use serde_json::Value;
 
 use crate::channel::{Cap, CapScope, Channel};
 use crate::grant::{Consent, Grant, Source, Terms};
-use crate::ids::SubscriberId;
+use crate::ids::{SubscriberId, check_id};
+use crate::invalid::Invalid;
+use crate::purchase::Purchases;
 use crate::sends::RecentSends;
 use crate::template::TemplateKind;
 use crate::time::{day_number, zone};
@@ -44,6 +46,9 @@ pub struct Person {
     /// IANA zone, where it is known.
     #[serde(rename = "z", default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
+    /// What the person bought.
+    #[serde(rename = "b", default, skip_serializing_if = "Purchases::is_empty")]
+    pub purchases: Purchases,
     /// The platforms' ids that are the same on all of a company's channels, as `scope/id`.
     #[serde(rename = "u", default, skip_serializing_if = "BTreeSet::is_empty")]
     pub links: BTreeSet<String>,
@@ -54,7 +59,7 @@ pub struct Person {
 
 impl Person {
     /// Names of all attributes that this version of a person may have in storage.
-    pub const ATTRIBUTES: [&str; 10] = ["s", "r", "k", "e", "p", "a", "t", "z", "u", "x"];
+    pub const ATTRIBUTES: [&str; 11] = ["s", "r", "k", "e", "p", "a", "t", "z", "b", "u", "x"];
 
     /// A person of whom only one subscriber is known.
     #[must_use]
@@ -161,6 +166,7 @@ impl Person {
         }
         self.tags.extend(other.tags);
         self.time_zone = self.time_zone.take().or(other.time_zone);
+        self.purchases.join(other.purchases);
         self.links.extend(other.links);
         self.erased_at = self.erased_at.filter(|_| self.subscribers.is_empty());
     }
@@ -305,7 +311,24 @@ pub struct Preferences {
     pub topics: BTreeMap<String, bool>,
 }
 
+/// Topics that one person may switch.
+const TOPICS_MAX: usize = 100;
+
 impl Preferences {
+    /// All that is wrong with what a person wants.
+    ///
+    /// # Errors
+    /// One [`Invalid`] for each topic that is no id, or for too many of them.
+    pub fn validate(&self) -> Result<(), Vec<Invalid>> {
+        let topic = |name: &String| check_id(&format!("topics.{name}"), name).err();
+        let mut wrong: Vec<Invalid> = self.topics.keys().filter_map(topic).collect();
+        if self.topics.len() > TOPICS_MAX {
+            let message = format!("at most {TOPICS_MAX} topics");
+            wrong.push(Invalid::new("topics", "too_many", message));
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+    }
+
     fn is_default(&self) -> bool {
         *self == Self::default()
     }

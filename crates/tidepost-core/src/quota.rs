@@ -284,6 +284,30 @@ impl Quota {
         next
     }
 
+    /// How many more messages of a category the live windows hold at `now`: what makes sense to bring back.
+    #[must_use]
+    pub fn room_left(&self, channel: &Channel, category: Category, now: Timestamp) -> u32 {
+        let zone = channel.zone();
+        let room = |rule: &QuotaRule| {
+            let held = held(channel, rule, &zone, now);
+            held.periods
+                .iter()
+                .map(|period| self.room(channel, rule, *period, &held, category, now))
+                .min()
+                .unwrap_or(0)
+        };
+        if self.refuse_where_closed(channel, now).is_err() {
+            return 0;
+        }
+        channel
+            .quota_rules
+            .iter()
+            .filter(|rule| rule.unit != Unit::Broadcast)
+            .map(room)
+            .min()
+            .unwrap_or(u32::MAX)
+    }
+
     /// The live window of each rule.
     #[must_use]
     pub fn views(&self, channel: &Channel, now: Timestamp) -> Vec<WindowView> {

@@ -96,12 +96,9 @@ fn requeue_when_due(message: &Message, now: Timestamp) -> Recovery {
 }
 
 fn end_unsent(message: &Message) -> Recovery {
-    match message.standing() {
-        Standing::Waiting {
-            reason: Some(reason), ..
-        } => end(reason.code, &reason.detail),
-        _ => end(ReasonCode::DeadlinePassed, "it could not be sent before its deadline"),
-    }
+    let passed = Reason::new(ReasonCode::DeadlinePassed, "it could not be sent before its deadline");
+    let reason = message.unsent_because(passed);
+    end(reason.code, &reason.detail)
 }
 
 fn end(code: ReasonCode, detail: &str) -> Recovery {

@@ -176,6 +176,93 @@ impl Template {
     }
 }
 
+/// A template as its platform lists it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listed {
+    /// The platform's id.
+    pub id: String,
+    /// The platform's title.
+    pub title: String,
+    /// How it is paid for.
+    pub kind: TemplateKind,
+    /// The fields, in the platform's order.
+    pub fields: Vec<Field>,
+}
+
+/// What a sync has to write.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sync {
+    /// Templates that are new, by id.
+    pub added: BTreeMap<String, Template>,
+    /// Templates that the platform has changed, by id.
+    pub changed: BTreeMap<String, Template>,
+    /// Templates that the platform has no more.
+    pub removed: Vec<String>,
+}
+
+/// Brings what is known of a channel's templates in line with what the platform lists. Title, kind and fields are the
+/// platform's; everything else is the owner's and stays as far as it still fits.
+#[must_use]
+pub fn merge_listed(known: &BTreeMap<String, Template>, listed: Vec<Listed>) -> Sync {
+    let mut sync = Sync {
+        removed: known.keys().cloned().collect(),
+        ..Sync::default()
+    };
+    for one in listed {
+        sync.removed.retain(|id| *id != one.id);
+        let id = one.id.clone();
+        match known.get(&id) {
+            None => drop(sync.added.insert(id, one.merge(Template::unset()))),
+            Some(ours) => {
+                let merged = one.merge(ours.clone());
+                if merged != *ours {
+                    sync.changed.insert(id, merged);
+                }
+            }
+        }
+    }
+    sync
+}
+
+impl Template {
+    /// A template of which only the defaults are known.
+    fn unset() -> Self {
+        Self {
+            title: String::new(),
+            kind: TemplateKind::default(),
+            long_term_limit: None,
+            category: default_category(),
+            marketing_allowed: false,
+            topic: default_topic(),
+            fields: Vec::new(),
+            fallback: BTreeMap::new(),
+        }
+    }
+}
+
+impl Listed {
+    fn merge(self, mut ours: Template) -> Template {
+        // A platform that lists no values for an enum says nothing of them.
+        let known_values = |field: Field| match ours.fields.iter().find(|known| known.key == field.key) {
+            Some(known) if field.values.is_empty() => known.clone(),
+            _ => field,
+        };
+        let fields: Vec<Field> = self.fields.into_iter().map(known_values).collect();
+        let fits = |key: &str, value: &str| {
+            let field = fields.iter().find(|field| field.key == key);
+            field.is_some_and(|field| field.check(key, value).is_ok())
+        };
+        ours.fallback.retain(|key, value| fits(key, value));
+        Template {
+            title: self.title,
+            kind: self.kind,
+            long_term_limit: ours.long_term_limit.filter(|_| self.kind == TemplateKind::LongTerm),
+            fields,
+            ..ours
+        }
+    }
+}
+
 impl Field {
     fn validate(&self, at: &str) -> Option<Invalid> {
         let Some(kind) = FieldType::of(&self.key) else {
@@ -438,6 +525,71 @@ fn is_date(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn listed(id: &str, title: &str, keys: &[&str]) -> Listed {
+        let field = |key: &&str| Field {
+            key: (*key).into(),
+            values: vec![],
+        };
+        Listed {
+            id: id.into(),
+            title: title.into(),
+            kind: TemplateKind::OneTime,
+            fields: keys.iter().map(field).collect(),
+        }
+    }
+
+    #[test]
+    fn a_sync_adds_changes_and_removes_and_repeats_to_nothing() {
+        let first = merge_listed(
+            &BTreeMap::new(),
+            vec![listed("A", "发货", &["thing1"]), listed("B", "旧", &["time2"])],
+        );
+        assert_eq!(first.added.keys().collect::<Vec<_>>(), ["A", "B"]);
+        assert_eq!(first.added["A"].category, Category::Reminder);
+        assert_eq!(first.added["A"].topic, "general");
+        let known = first.added;
+        let news = vec![listed("A", "订单发货", &["thing1"]), listed("C", "新", &["thing1"])];
+        let second = merge_listed(&known, news);
+        assert_eq!(second.added.keys().collect::<Vec<_>>(), ["C"]);
+        assert_eq!(second.changed.keys().collect::<Vec<_>>(), ["A"]);
+        assert_eq!(second.removed, ["B"]);
+        let again = vec![listed("A", "发货", &["thing1"]), listed("B", "旧", &["time2"])];
+        assert_eq!(merge_listed(&known, again), Sync::default());
+    }
+
+    #[test]
+    fn a_sync_keeps_what_is_the_owners_as_far_as_it_fits() {
+        let mut ours = listed("A", "发货", &["thing1", "thing2", "enum_string3"]).merge(Template::unset());
+        ours.category = Category::Basic;
+        ours.topic = "orders".into();
+        ours.marketing_allowed = true;
+        ours.fields[2].values = vec!["顺丰".into()];
+        ours.fallback = BTreeMap::from([("thing1".into(), "您的订单".into()), ("thing2".into(), "再见".into())]);
+        let known = BTreeMap::from([("A".to_owned(), ours)]);
+        let sync = merge_listed(&known, vec![listed("A", "发货", &["thing1", "enum_string3"])]);
+        let merged = &sync.changed["A"];
+        assert_eq!((merged.category, merged.topic.as_str()), (Category::Basic, "orders"));
+        assert!(merged.marketing_allowed);
+        assert_eq!(merged.fields[1].values, ["顺丰"]);
+        assert_eq!(merged.fallback.keys().collect::<Vec<_>>(), ["thing1"]);
+        assert_eq!(merged.validate(), Ok(()));
+    }
+
+    #[test]
+    fn a_template_that_becomes_one_time_loses_its_long_term_limit() {
+        let mut ours = listed("A", "发货", &["thing1"]).merge(Template::unset());
+        ours.kind = TemplateKind::LongTerm;
+        ours.long_term_limit = Some(LongTermLimit {
+            per: LongTermPeriod::Day,
+            limit: 1,
+        });
+        let sync = merge_listed(
+            &BTreeMap::from([("A".to_owned(), ours)]),
+            vec![listed("A", "发货", &["thing1"])],
+        );
+        assert_eq!(sync.changed["A"].long_term_limit, None);
+    }
 
     fn check(key: &str, value: &str) -> Result<(), String> {
         let field = Field {

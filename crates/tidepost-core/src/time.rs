@@ -63,8 +63,8 @@ pub fn is_zone(name: &str) -> bool {
 pub fn calendar_period(calendar: Calendar, zone: &TimeZone, now: Timestamp) -> Period {
     let local = now.to_zoned(zone.clone());
     match calendar {
-        Calendar::Minute => fixed_period_from(now, 60, sub_hour_phase(&local, 60)),
-        Calendar::Hour => fixed_period_from(now, 3_600, sub_hour_phase(&local, 3_600)),
+        Calendar::Minute => within_a_day(&local, 60),
+        Calendar::Hour => within_a_day(&local, 3_600),
         Calendar::Day => days(zone, local.date(), 1.day()),
         Calendar::Week => {
             let back = i64::from(local.date().weekday().to_monday_zero_offset());
@@ -74,17 +74,27 @@ pub fn calendar_period(calendar: Calendar, zone: &TimeZone, now: Timestamp) -> P
     }
 }
 
-/// Seconds since the local unit began, given that zones are offset by whole minutes or parts of an hour.
-fn sub_hour_phase(local: &Zoned, unit_seconds: i64) -> i64 {
-    (floor_second(local.timestamp()) + i64::from(local.offset().seconds())).rem_euclid(unit_seconds)
-}
-
-fn fixed_period_from(now: Timestamp, length_seconds: i64, phase_seconds: i64) -> Period {
-    let opens = floor_second(now) - phase_seconds;
-    Period {
-        opens_at: at_second(opens),
-        closes_at: at_second(opens + length_seconds),
-    }
+/// The local minute or hour around `local`. Where a change of the clock breaks one off (half an hour on Lord Howe), the
+/// windows on both sides end and begin there.
+fn within_a_day(local: &Zoned, unit_seconds: i64) -> Period {
+    let zone = local.time_zone();
+    let second = floor_second(local.timestamp());
+    let phase = |time: Timestamp| {
+        let offset = i64::from(zone.to_offset(time).seconds());
+        (floor_second(time) + offset).rem_euclid(unit_seconds)
+    };
+    let opens_at = at_second(second - phase(local.timestamp()));
+    let closes_at = at_second(opens_at.as_second() + unit_seconds);
+    let change_before = |time: Timestamp| zone.preceding(time).next().map(|change| change.timestamp());
+    let opens_at = match change_before(at_second(second + 1)) {
+        Some(change) if opens_at < change && phase(opens_at) != 0 => change,
+        _ => opens_at,
+    };
+    let closes_at = match zone.following(local.timestamp()).next() {
+        Some(change) if change.timestamp() < closes_at && phase(closes_at) != 0 => change.timestamp(),
+        _ => closes_at,
+    };
+    Period { opens_at, closes_at }
 }
 
 fn days(zone: &TimeZone, first: Date, length: Span) -> Period {
@@ -170,25 +180,34 @@ impl QuietHours {
     #[must_use]
     pub fn ends_at(&self, zone: &TimeZone, now: Timestamp) -> Option<Timestamp> {
         let local = now.to_zoned(zone.clone());
-        let time = local.time();
-        let quiet = if self.from <= self.to {
-            self.from <= time && time < self.to
-        } else {
-            self.from <= time || time < self.to
-        };
-        if !quiet {
+        if !self.contains(local.time()) {
             return None;
         }
-        let end_date = if time < self.to {
+        let end_date = if local.time() < self.to {
             local.date()
         } else {
             local.date().saturating_add(1.day())
         };
-        end_date
-            .to_datetime(self.to)
-            .to_zoned(zone.clone())
-            .ok()
-            .map(|end| end.timestamp())
+        let end = zone.to_ambiguous_timestamp(end_date.to_datetime(self.to));
+        // Where the clock goes back the end comes twice; where it goes forward it may be skipped.
+        let first = end.compatible().ok()?;
+        let end = if first <= now { end.later().ok()? } else { first };
+        let skipped_to = |change: &Timestamp| !self.contains(change.to_zoned(zone.clone()).time());
+        let changes = zone.following(now).map(|change| change.timestamp());
+        Some(
+            changes
+                .take_while(|change| *change < end)
+                .find(skipped_to)
+                .unwrap_or(end),
+        )
+    }
+
+    fn contains(&self, time: Time) -> bool {
+        if self.from <= self.to {
+            self.from <= time && time < self.to
+        } else {
+            self.from <= time || time < self.to
+        }
     }
 }
 

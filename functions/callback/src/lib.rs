@@ -1,0 +1,29 @@
+//! `callback`: what people answered, from the platforms and from backends, becomes grants in the ledger.
+
+mod grants;
+mod platform;
+mod sent;
+
+use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use lambda_runtime::Error;
+use tidepost_io::app::App;
+use tidepost_io::http::{Answer, Problem, Request, answer};
+
+/// Answers one HTTP call.
+///
+/// # Errors
+/// None: whatever goes wrong is an HTTP answer.
+pub async fn handle(app: &App, event: ApiGatewayV2httpRequest) -> Result<ApiGatewayV2httpResponse, Error> {
+    let request = Request::from_event(event);
+    Ok(answer(route(app, &request).await))
+}
+
+async fn route(app: &App, request: &Request) -> Answer {
+    let (method, path) = request.route();
+    match (method, path.as_slice()) {
+        ("GET", ["callbacks", channel]) => platform::verify(app, channel, request).await,
+        ("POST", ["callbacks", channel]) => platform::receive(app, channel, request).await,
+        ("POST", ["v1", "channels", channel, "grants"]) => grants::report(app, channel, request).await,
+        _ => Err(Problem::not_found("there is no such route")),
+    }
+}

@@ -1,0 +1,73 @@
+//! The outcomes of one delivery, until its receipts are written.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use jiff::Timestamp;
+use tidepost_core::ids::{MessageId, Nonce};
+use tidepost_core::message::Message;
+use tidepost_core::outcome::{Ending, Outcome};
+use tidepost_core::receipt::{Entry, Receipt};
+use tidepost_core::time::hour_of;
+use tidepost_io::app::App;
+
+/// How often a receipt is written again when DynamoDB fails, beyond what the SDK tries.
+const TRIES: usize = 3;
+
+/// Collects outcomes by the hour that they count in.
+#[derive(Debug, Default)]
+pub struct Book(Mutex<BTreeMap<Timestamp, Receipt>>);
+
+impl Book {
+    /// Notes an outcome; `counts_at` is the time of the reservation, or of the decision where nothing was reserved.
+    pub fn note(&self, id: MessageId, message: &Message, counts_at: Timestamp, at: Timestamp, ending: &Ending) {
+        let mut hours = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let receipt = hours.entry(hour_of(counts_at)).or_default();
+        receipt.add(
+            &message.template,
+            &message.topic,
+            &Entry {
+                id,
+                at,
+                ending: ending.clone(),
+            },
+        );
+    }
+
+    /// Writes the receipts: one for each hour, which is one.
+    pub async fn write(self, app: &App, channel: &str, nonce: Nonce) {
+        let hours = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        report(channel, &hours);
+        for (hour, receipt) in hours {
+            for tries in 1.. {
+                let Err(error) = app.store.put_receipt(channel, hour, nonce, nonce, &receipt).await else {
+                    break;
+                };
+                if tries == TRIES {
+                    // The reservations stand: the walk over the messages notes these outcomes as unknown.
+                    tracing::error!(channel, %error, "a receipt is lost");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// One line per delivery.
+fn report(channel: &str, hours: &BTreeMap<Timestamp, Receipt>) {
+    let entries = || {
+        hours
+            .values()
+            .flat_map(|receipt| &receipt.groups)
+            .flat_map(|group| group.entries())
+    };
+    let count = |outcome: Outcome| entries().filter(|entry| entry.ending.outcome == outcome).count();
+    tracing::info!(
+        channel,
+        delivered = count(Outcome::Delivered),
+        refused = count(Outcome::Refused),
+        failed = count(Outcome::Failed),
+        unknown = count(Outcome::Unknown),
+        "dispatched"
+    );
+}

@@ -1,0 +1,269 @@
+//! One delivery: a batch of one channel's messages under one nonce.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use futures::stream::{self, StreamExt};
+use jiff::Timestamp;
+use tidepost_core::category::Category;
+use tidepost_core::decide::{Hold, wait_or_refuse};
+use tidepost_core::ids::{MessageId, Nonce, SubscriberId};
+use tidepost_core::message::{Message, Standing};
+use tidepost_core::outcome::Ending;
+use tidepost_core::quota::{Leased, Need, Shortage};
+use tidepost_core::reason::{Reason, ReasonCode};
+use tidepost_core::sends::Mark;
+use tidepost_core::time::plus_seconds;
+use tidepost_io::app::App;
+use tidepost_io::channels::ChannelState;
+use tidepost_io::clock::random;
+use tidepost_io::messages::Parked;
+use tidepost_io::secret::Secret;
+use tidepost_io::store::StoreError;
+use tidepost_io::tokens::NoToken;
+
+use crate::Unfinished;
+use crate::book::Book;
+use crate::plan::{Candidate, plan};
+
+/// Sends in flight at once.
+const IN_FLIGHT_MAX: usize = 64;
+
+/// How long a lease is good for, in seconds: shorter than the queue's visibility time-out.
+const LEASE_SECONDS: i64 = 25;
+
+/// How long a delivery waits for an edge or a rate slot rather than park what waits, in seconds.
+const PATIENCE_SECONDS: i64 = 10;
+
+/// How long messages are parked when there is no access token, in seconds.
+const NO_TOKEN_SECONDS: i64 = 30;
+
+/// What all attempts of one delivery share.
+pub struct Delivery<'a> {
+    /// The function.
+    pub app: &'a App,
+    /// The channel's id.
+    pub channel: &'a str,
+    /// The channel.
+    pub state: &'a ChannelState,
+    /// Names the delivery in reservations and receipts.
+    pub nonce: Nonce,
+    /// The outcomes so far.
+    pub book: Book,
+    /// The access token in use.
+    pub token: Mutex<Secret>,
+    /// Set when nothing more may be sent: the platform closed a window or banned the channel.
+    pub halt: Mutex<Option<Hold>>,
+    /// Goes back to the queue.
+    pub unfinished: Mutex<Unfinished>,
+}
+
+/// Runs a delivery; returns what goes back to the queue.
+pub async fn run(app: &App, channel: &str, ids: &[MessageId]) -> Result<Unfinished, StoreError> {
+    let Some(state) = app.store.channel_state(channel).await? else {
+        tracing::error!(channel, "messages wait for a channel that is not defined");
+        return Ok(ids.iter().copied().collect());
+    };
+    let nonce = Nonce(random());
+    let plan = plan(app, &state, ids, nonce).await?;
+    let delivery = Delivery {
+        app,
+        channel,
+        state: &state,
+        nonce,
+        book: Book::default(),
+        token: Mutex::new(Secret::new(String::new())),
+        halt: Mutex::default(),
+        unfinished: Mutex::default(),
+    };
+    for (id, message, hold) in plan.held {
+        delivery.hold(id, &message, hold).await;
+    }
+    if !plan.go.is_empty() {
+        delivery.send_all(plan.go).await?;
+    }
+    delivery.book.write(app, channel, nonce).await;
+    Ok(delivery.unfinished.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+impl Delivery<'_> {
+    async fn send_all(&self, mut waiting: Vec<Candidate<'_>>) -> Result<(), StoreError> {
+        match self.app.token(self.channel, &self.state.channel, None).await {
+            Ok(token) => *self.token.lock().unwrap_or_else(PoisonError::into_inner) = token,
+            Err(no_token) => return self.park_without_token(waiting, &no_token).await,
+        }
+        let patience_ends = plus_seconds(self.app.clock.now(), PATIENCE_SECONDS);
+        while let Some(first) = waiting.first() {
+            let is_basic = first.message.category == Category::Basic;
+            let alike = waiting
+                .iter()
+                .take_while(|one| (one.message.category == Category::Basic) == is_basic)
+                .count();
+            match self.lease(alike, first.message.category).await? {
+                Ok((lease, leased)) => {
+                    let rest = waiting.split_off(usize::try_from(leased.units).unwrap_or(usize::MAX).min(alike));
+                    self.send_leased(std::mem::replace(&mut waiting, rest), &lease, &leased)
+                        .await;
+                }
+                Err(shortage) if shortage.until <= patience_ends => self.app.clock.sleep_until(shortage.until).await,
+                Err(shortage) => {
+                    let rest = waiting.split_off(alike);
+                    for candidate in std::mem::replace(&mut waiting, rest) {
+                        let hold = wait_or_refuse(&candidate.offer, shortage.until, Some(shortage.reason.clone()));
+                        self.hold(candidate.id, &candidate.message, hold).await;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes units for calls; also names the lease.
+    pub async fn lease(
+        &self,
+        units: usize,
+        category: Category,
+    ) -> Result<Result<(String, Leased), Shortage>, StoreError> {
+        let now = self.app.clock.now();
+        let id = Nonce(random()).to_string();
+        let need = Need {
+            id: &id,
+            units: u32::try_from(units).unwrap_or(u32::MAX),
+            category,
+            use_by: plus_seconds(now, LEASE_SECONDS),
+        };
+        let leased = self
+            .app
+            .store
+            .lease(self.channel, &self.state.channel, need, now)
+            .await?;
+        Ok(leased.map(|leased| (id, leased)))
+    }
+
+    /// Sends under a lease: one at a time per subscriber, each at its own start.
+    async fn send_leased(&self, candidates: Vec<Candidate<'_>>, lease: &str, leased: &Leased) {
+        let mut lines: BTreeMap<SubscriberId, Vec<(Timestamp, Candidate<'_>)>> = BTreeMap::new();
+        for (index, candidate) in (0..).zip(candidates) {
+            lines
+                .entry(candidate.offer.to.clone())
+                .or_default()
+                .push((leased.start(index), candidate));
+        }
+        let mut lines: Vec<_> = lines.into_values().collect();
+        lines.sort_by_key(|line| line.first().map(|(start, _)| *start));
+        let lines: Vec<_> = lines
+            .into_iter()
+            .map(|line| self.send_line(line, leased.use_by))
+            .collect();
+        let unspent = stream::iter(lines).buffer_unordered(IN_FLIGHT_MAX);
+        let unspent: u32 = unspent.fold(0, |sum, one| async move { sum + one }).await;
+        if unspent > 0 && leased.has_entry {
+            let back = self
+                .app
+                .store
+                .update_quota(self.channel, |quota| quota.give_back(lease, unspent))
+                .await;
+            if let Err(error) = back {
+                tracing::warn!(channel = self.channel, unspent, %error, "units could not be given back and stay unused");
+            }
+        }
+    }
+
+    /// Sends to one subscriber, one after the other; returns how many units were not spent.
+    async fn send_line(&self, line: Vec<(Timestamp, Candidate<'_>)>, use_by: Timestamp) -> u32 {
+        let mut unspent = 0;
+        for (start, candidate) in line {
+            self.app.clock.sleep_until(start).await;
+            unspent += u32::from(!self.attempt(candidate, use_by).await);
+        }
+        unspent
+    }
+
+    async fn park_without_token(&self, waiting: Vec<Candidate<'_>>, no_token: &NoToken) -> Result<(), StoreError> {
+        match no_token {
+            NoToken::Later(_) | NoToken::Store(_) => tracing::warn!(channel = self.channel, %no_token, "messages wait"),
+            NoToken::Refused { .. } | NoToken::Secret(_) => {
+                tracing::error!(channel = self.channel, %no_token, "messages wait until the channel's secret is right");
+            }
+        }
+        let until = plus_seconds(self.app.clock.now(), NO_TOKEN_SECONDS);
+        for candidate in waiting {
+            let reason = Reason::new(ReasonCode::Rate, "the platform gives no access token");
+            self.hold(
+                candidate.id,
+                &candidate.message,
+                wait_or_refuse(&candidate.offer, until, Some(reason)),
+            )
+            .await;
+        }
+        Ok(())
+    }
+
+    /// Parks a message or ends it unsent. When that cannot be written down it goes back to the queue.
+    pub async fn hold(&self, id: MessageId, message: &Message, hold: Hold) {
+        let done = match hold {
+            Hold::Wait { until, reason } => self.park(id, message, until, reason).await,
+            Hold::Refuse(reason) => self.end_unsent(id, message, reason).await,
+        };
+        if let Err(error) = done {
+            tracing::warn!(%id, %error, "a message that is held back goes back to the queue");
+            self.back_to_queue(id);
+        }
+    }
+
+    /// Returns a message to the queue.
+    pub fn back_to_queue(&self, id: MessageId) {
+        self.unfinished
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id);
+    }
+
+    async fn park(
+        &self,
+        id: MessageId,
+        message: &Message,
+        until: Timestamp,
+        reason: Option<Reason>,
+    ) -> Result<(), StoreError> {
+        // The row first: should the parked row never be written, the walk over the messages sees what was meant.
+        let row = Message {
+            standing: Some(Standing::Waiting { until, reason }),
+            ..message.clone()
+        };
+        self.app.store.rewrite_message(id, &row).await?;
+        let parked = Parked {
+            id,
+            channel: self.channel.to_owned(),
+            category: message.category,
+            deadline: message.deadline,
+        };
+        self.app.store.park(until, &parked).await
+    }
+
+    async fn end_unsent(&self, id: MessageId, message: &Message, reason: Reason) -> Result<(), StoreError> {
+        let now = self.app.clock.now();
+        let person = self.app.store.person(&message.subscriber()).await?;
+        if person
+            .person()
+            .sends
+            .find(id)
+            .is_some_and(|send| send.mark == Mark::MayRepeat)
+        {
+            // The first try is all there will be, and its receipt says that nobody knows.
+            let unknown = Reason::new(ReasonCode::Timeout, "the first try is unknown and there is no second");
+            return self
+                .app
+                .store
+                .rewrite_message(id, &message.ended(Ending::because(unknown, None), None))
+                .await;
+        }
+        let ending = Ending::because(message.unsent_because(reason), None);
+        self.app
+            .store
+            .rewrite_message(id, &message.ended(ending.clone(), None))
+            .await?;
+        self.book.note(id, message, now, now, &ending);
+        Ok(())
+    }
+}

@@ -1,0 +1,119 @@
+//! Before anything is taken: what of a batch may go now, and what is held back.
+
+use std::collections::HashMap;
+
+use tidepost_core::category::Category;
+use tidepost_core::decide::{Case, Hold, Offer};
+use tidepost_core::dispatch::{Step, reserve};
+use tidepost_core::ids::{MessageId, Nonce, SubscriberId};
+use tidepost_core::message::{Message, Standing};
+use tidepost_core::reason::{Reason, ReasonCode};
+use tidepost_core::template::Template;
+use tidepost_io::app::App;
+use tidepost_io::channels::ChannelState;
+use tidepost_io::ledger::Entry;
+use tidepost_io::store::StoreError;
+
+/// A message that may go now.
+#[derive(Debug)]
+pub struct Candidate<'a> {
+    /// Its id.
+    pub id: MessageId,
+    /// Its row.
+    pub message: Message,
+    /// The candidate send that it is.
+    pub offer: Offer,
+    /// Its template.
+    pub template: &'a Template,
+    /// The person as read with the batch.
+    pub entry: Entry,
+}
+
+/// What a batch comes to.
+#[derive(Debug, Default)]
+pub struct Plan<'a> {
+    /// May go now: `basic` first, then by deadline.
+    pub go: Vec<Candidate<'a>>,
+    /// Held back, and why.
+    pub held: Vec<(MessageId, Message, Hold)>,
+}
+
+/// Reads rows and people together and sorts the batch.
+pub async fn plan<'a>(
+    app: &App,
+    state: &'a ChannelState,
+    ids: &[MessageId],
+    nonce: Nonce,
+) -> Result<Plan<'a>, StoreError> {
+    let rows = app.store.messages(ids).await?;
+    let live = rows
+        .into_iter()
+        .filter(|(_, row)| !matches!(row.standing(), Standing::Ended { .. }));
+    let live: Vec<(MessageId, Message)> = live.collect();
+    let subscribers: Vec<SubscriberId> = live.iter().map(|(_, row)| row.subscriber()).collect();
+    let people = app.store.people(&subscribers).await?;
+    let mut plan = Plan::default();
+    for (id, message) in live {
+        sort(app, state, &people, id, message, nonce, &mut plan);
+    }
+    plan.go.sort_by_key(|candidate| {
+        (
+            candidate.message.category != Category::Basic,
+            candidate.message.deadline,
+        )
+    });
+    Ok(plan)
+}
+
+fn sort<'a>(
+    app: &App,
+    state: &'a ChannelState,
+    people: &HashMap<SubscriberId, Entry>,
+    id: MessageId,
+    message: Message,
+    nonce: Nonce,
+    plan: &mut Plan<'a>,
+) {
+    let Some(template) = state.templates.get(&message.template) else {
+        let reason = Reason::new(
+            ReasonCode::TemplateUnusable,
+            "the channel has no such template any more",
+        );
+        plan.held.push((id, message, Hold::Refuse(reason)));
+        return;
+    };
+    let offer = message.offer(id);
+    let Some(entry) = people.get(&offer.to).cloned() else {
+        return;
+    };
+    let case = case(state, template, &entry, &offer, app.clock.now());
+    match reserve(&case, nonce, None) {
+        Step::Swap(_) | Step::Ours(_) => plan.go.push(Candidate {
+            id,
+            message,
+            offer,
+            template,
+            entry,
+        }),
+        Step::Held(hold) => plan.held.push((id, message, hold)),
+        Step::Elsewhere(_) => {}
+    }
+}
+
+/// One offer to one person at one time.
+pub fn case<'a>(
+    state: &'a ChannelState,
+    template: &'a Template,
+    entry: &'a Entry,
+    offer: &'a Offer,
+    now: jiff::Timestamp,
+) -> Case<'a> {
+    Case {
+        person: entry.person(),
+        offer,
+        channel: &state.channel,
+        health: &state.health,
+        template,
+        now,
+    }
+}

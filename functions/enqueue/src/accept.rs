@@ -1,0 +1,188 @@
+//! `POST /v1/messages`.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tidepost_core::decide::{Case, decide};
+use tidepost_core::digest;
+use tidepost_core::ids::{MessageId, Nonce};
+use tidepost_core::invalid::Invalid;
+use tidepost_core::message::{IDEMPOTENCY_SECONDS, Message, MessageRequest, Standing, summary};
+use tidepost_core::receipt::{Entry, Receipt};
+use tidepost_core::time::{hour_of, plus_seconds};
+use tidepost_io::app::App;
+use tidepost_io::auth::Right;
+use tidepost_io::clock::random;
+use tidepost_io::http::{Answer, Problem, Request, from_value, json as answer_json};
+use tidepost_io::messages::Parked;
+use tidepost_io::queue::MessageTask;
+
+/// Takes one message, once per Idempotency-Key.
+pub async fn accept(app: &App, request: &Request) -> Answer {
+    let caller = app.authorise(request, Right::Messages).await?;
+    let key = idempotency_key(request)?;
+    let body: Value = request.json()?;
+    let body_hash = body_hash(&body);
+    let wanted: MessageRequest = from_value(body, "").map_err(|invalid| Problem::invalid(vec![invalid]))?;
+    let now = app.clock.now();
+    let id = MessageId::derive(&wanted.channel, &caller.key, key, now);
+    if let Some(answer) = told_before(app, id, &body_hash, now).await? {
+        return Ok(answer);
+    }
+    let (message, is_new) = store(app, id, wanted, body_hash.clone(), now).await?;
+    if !is_new {
+        return told_before(app, id, &body_hash, now)
+            .await?
+            .ok_or_else(|| Problem::unavailable("try again"));
+    }
+    start(app, id, &message, now).await;
+    Ok(told(id, &message))
+}
+
+fn idempotency_key(request: &Request) -> Result<&str, Problem> {
+    let key = request.header("idempotency-key").unwrap_or_default();
+    let is_printable = key.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+    let wrong = |code: &str, message: &str| Problem::invalid(vec![Invalid::new("Idempotency-Key", code, message)]);
+    match key.len() {
+        0 => Err(wrong(
+            "idempotency_key_missing",
+            "send an Idempotency-Key header, such as the order's number",
+        )),
+        1..=255 if is_printable => Ok(key),
+        _ => Err(wrong(
+            "idempotency_key_malformed",
+            "must be 1 to 255 printable ASCII characters",
+        )),
+    }
+}
+
+/// Tells one body from another, whatever the order of its fields and its white space.
+fn body_hash(body: &Value) -> String {
+    digest::of(&[body.to_string().as_bytes()])
+        .iter()
+        .take(12)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// The answer that was given under this key within the last 7 days.
+async fn told_before(
+    app: &App,
+    id: MessageId,
+    body_hash: &str,
+    now: Timestamp,
+) -> Result<Option<aws_lambda_events::apigw::ApiGatewayV2httpResponse>, Problem> {
+    let rows = app.store.messages(&[id, id.week_before()]).await?;
+    let known = rows
+        .into_iter()
+        .find(|(_, row)| now < plus_seconds(row.accepted_at, IDEMPOTENCY_SECONDS));
+    match known {
+        None => Ok(None),
+        Some((id, row)) if row.body_hash == body_hash => Ok(Some(told(id, &row))),
+        Some(_) => {
+            let detail = "this Idempotency-Key was used with another body; use a new key for a new message";
+            Err(Problem::new(409, "idempotency_conflict", detail))
+        }
+    }
+}
+
+fn told(id: MessageId, message: &Message) -> aws_lambda_events::apigw::ApiGatewayV2httpResponse {
+    let (status, reason, next_attempt_at) = summary(&message.answer);
+    let body = json!({ "id": id, "status": status, "next_attempt_at": next_attempt_at, "reason": reason });
+    answer_json(202, &body)
+}
+
+/// Checks the message, decides what will happen to it as things are, and stores both.
+async fn store(
+    app: &App,
+    id: MessageId,
+    wanted: MessageRequest,
+    body_hash: String,
+    now: Timestamp,
+) -> Result<(Message, bool), Problem> {
+    let unknown = |field: &str, what: &str| {
+        let message = format!("there is no such {what}; create it first");
+        Problem::invalid(vec![Invalid::new(field, format!("{what}_unknown"), message)])
+    };
+    let state = app
+        .store
+        .channel_state(&wanted.channel)
+        .await?
+        .ok_or_else(|| unknown("channel", "channel"))?;
+    let template = state
+        .templates
+        .get(&wanted.template)
+        .ok_or_else(|| unknown("template", "template"))?;
+    let mut message = wanted.accept(template, body_hash, now).map_err(Problem::invalid)?;
+    let person = app.store.person(&message.subscriber()).await?;
+    let offer = message.offer(id);
+    let case = Case {
+        person: person.person(),
+        offer: &offer,
+        channel: &state.channel,
+        health: &state.health,
+        template,
+        now,
+    };
+    message.answer = decide(&case).map_or(Standing::Queued, Standing::held);
+    let is_new = app.store.put_message(id, &message).await?;
+    Ok((message, is_new))
+}
+
+/// Puts a stored message on its way. What fails here is made good by the walk over the messages.
+async fn start(app: &App, id: MessageId, message: &Message, now: Timestamp) {
+    let channel = &message.to.channel;
+    let failed: Option<String> = match &message.answer {
+        Standing::Queued => {
+            let task = MessageTask {
+                id,
+                to: message.subscriber(),
+                not_after: message.deadline,
+            };
+            app.now_queue.send(task).await.err().map(|error| error.to_string())
+        }
+        Standing::Waiting { until, .. } => {
+            let parked = Parked {
+                id,
+                channel: channel.clone(),
+                category: message.category,
+                deadline: message.deadline,
+            };
+            app.store
+                .park(*until, &parked)
+                .await
+                .err()
+                .map(|error| error.to_string())
+        }
+        Standing::Ended { ending, .. } => {
+            let mut receipt = Receipt::default();
+            receipt.add(
+                &message.template,
+                &message.topic,
+                &Entry {
+                    id,
+                    at: now,
+                    ending: ending.clone(),
+                },
+            );
+            let nonce = Nonce(random());
+            let put = app.store.put_receipt(channel, hour_of(now), nonce, nonce, &receipt);
+            put.await.err().map(|error| error.to_string())
+        }
+    };
+    if let Some(error) = failed {
+        tracing::warn!(error, %id, "a message was stored and not put on its way; release will do that");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_body_hash_does_not_depend_on_the_order_of_fields() {
+        let one: Value = serde_json::from_str(r#"{"a":1,"b":{"c":2,"d":3}}"#).unwrap();
+        let other: Value = serde_json::from_str(r#"{ "b": {"d":3,"c":2}, "a":1 }"#).unwrap();
+        assert_eq!(body_hash(&one), body_hash(&other));
+        assert_ne!(body_hash(&one), body_hash(&serde_json::json!({"a":1})));
+    }
+}

@@ -1,0 +1,44 @@
+//! `enqueue`: takes messages, says what will happen to them, and puts them on their way.
+
+mod accept;
+
+use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use lambda_runtime::Error;
+use tidepost_core::ids::MessageId;
+use tidepost_core::message::view;
+use tidepost_io::app::App;
+use tidepost_io::auth::Right;
+use tidepost_io::http::{Answer, Problem, Request, answer, json};
+
+/// Answers one HTTP call.
+///
+/// # Errors
+/// None: whatever goes wrong is an HTTP answer.
+pub async fn handle(app: &App, event: ApiGatewayV2httpRequest) -> Result<ApiGatewayV2httpResponse, Error> {
+    let request = Request::from_event(event);
+    Ok(answer(route(app, &request).await))
+}
+
+async fn route(app: &App, request: &Request) -> Answer {
+    let (method, path) = request.route();
+    match (method, path.as_slice()) {
+        ("POST", ["v1", "messages"]) => accept::accept(app, request).await,
+        ("GET", ["v1", "messages", id]) => look_up(app, id, request).await,
+        _ => Err(Problem::not_found("there is no such route")),
+    }
+}
+
+/// What became of a message: its row, the person's memory of it and the receipt of its delivery, joined.
+async fn look_up(app: &App, id: &str, request: &Request) -> Answer {
+    app.authorise(request, Right::Messages).await?;
+    let unknown = || Problem::not_found("there is no such message");
+    let id = MessageId::parse(id).ok_or_else(unknown)?;
+    let message = app.store.message(id).await?.ok_or_else(unknown)?;
+    let person = app.store.person(&message.subscriber()).await?;
+    let reserved = person.person().sends.find(id);
+    let receipt = match reserved {
+        Some(send) => app.store.receipt_of(&message.to.channel, send).await?,
+        None => None,
+    };
+    Ok(json(200, &view(id, &message, reserved, receipt.as_ref())))
+}

@@ -1,0 +1,28 @@
+//! `release`, once a minute: brings back what waited, asks after what got lost, and keeps channels up to date.
+
+mod recovery;
+mod upkeep;
+mod waiting;
+
+use aws_lambda_events::eventbridge::EventBridgeEvent;
+use lambda_runtime::Error;
+use serde_json::Value;
+use tidepost_io::app::App;
+
+/// Runs one tick. Its parts do not depend on each other: one that fails does not stop the others.
+///
+/// # Errors
+/// When a part could not finish; the next tick repeats it.
+pub async fn handle(app: &App, _event: EventBridgeEvent<Value>) -> Result<(), Error> {
+    let (kept_up, released, recovered) =
+        futures::join!(upkeep::keep_up(app), waiting::release(app), recovery::walk(app));
+    let failed: Vec<String> = [kept_up, released, recovered]
+        .into_iter()
+        .filter_map(Result::err)
+        .collect();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    tracing::error!(failed = failed.join("; "), "a tick did not finish");
+    Err(failed.join("; ").into())
+}

@@ -1,0 +1,190 @@
+//! The walk over the messages: whatever a queue lost, a crash left open or a deadline ended is found here.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tidepost_core::dispatch::may_repeat;
+use tidepost_core::ids::{MessageId, Nonce, SubscriberId, week_of};
+use tidepost_core::message::{Message, Standing};
+use tidepost_core::outcome::Ending;
+use tidepost_core::reason::{Reason, ReasonCode};
+use tidepost_core::receipt::{Entry as Noted, Receipt};
+use tidepost_core::recover::{Recovery, recover};
+use tidepost_core::sends::RecentSend;
+use tidepost_core::time::hour_of;
+use tidepost_io::app::App;
+use tidepost_io::clock::random;
+use tidepost_io::ledger::Entry;
+use tidepost_io::messages::MESSAGE_SHARDS;
+use tidepost_io::queue::MessageTask;
+use tidepost_io::store::{Key, StoreError};
+
+/// Rows read in one tick at the most: a small deployment is walked every minute, a big one in turn.
+const ROWS_PER_TICK: usize = 4_000;
+
+/// Rows in a page.
+const PAGE_ROWS: i32 = 200;
+
+/// Where the walk stands.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+struct Cursor {
+    /// Which of the shards of both live weeks, counted through.
+    #[serde(rename = "s")]
+    shard: u8,
+    /// The last row that was looked at.
+    #[serde(rename = "a", default)]
+    after: Option<String>,
+}
+
+fn cursor_key() -> Key {
+    Key::new("S", "message walk")
+}
+
+/// Walks on from where the last tick stopped, at most once around.
+pub async fn walk(app: &App) -> Result<(), String> {
+    walk_on(app).await.map_err(|error| error.to_string())
+}
+
+async fn walk_on(app: &App) -> Result<(), StoreError> {
+    let week = week_of(app.clock.now());
+    let stored = app.store.get::<Cursor>(&cursor_key()).await?;
+    let mut cursor = stored.map(|stored| stored.value).unwrap_or_default();
+    let start = cursor.clone();
+    let mut rows = 0;
+    let mut shards_done = 0;
+    while rows < ROWS_PER_TICK && shards_done <= 2 * MESSAGE_SHARDS {
+        let week = week.saturating_sub(u16::from(cursor.shard / MESSAGE_SHARDS));
+        let shard = cursor.shard % MESSAGE_SHARDS;
+        let page = app
+            .store
+            .message_page(week, shard, cursor.after.as_deref(), PAGE_ROWS)
+            .await?;
+        rows += page.items.len();
+        look_after(app, page.items).await?;
+        cursor.after = page.next;
+        if cursor.after.is_none() {
+            cursor.shard = (cursor.shard + 1) % (2 * MESSAGE_SHARDS);
+            shards_done += 1;
+        }
+    }
+    if cursor != start {
+        app.store.put(&cursor_key(), &cursor, None).await?;
+    }
+    Ok(())
+}
+
+async fn look_after(app: &App, rows: Vec<(String, Message)>) -> Result<(), StoreError> {
+    let open = rows
+        .into_iter()
+        .filter(|(_, row)| !matches!(row.standing(), Standing::Ended { .. }));
+    let open: Vec<(MessageId, Message)> = open
+        .filter_map(|(id, row)| Some((MessageId::parse(&id)?, row)))
+        .collect();
+    let subscribers: Vec<SubscriberId> = open.iter().map(|(_, row)| row.subscriber()).collect();
+    let people: HashMap<SubscriberId, Entry> = app.store.people(&subscribers).await?;
+    let mut lost = Vec::new();
+    for (id, message) in open {
+        let Some(entry) = people.get(&message.subscriber()) else {
+            continue;
+        };
+        lost.extend(look_after_one(app, id, &message, entry).await?);
+    }
+    if let Err(error) = app.now_queue.send_all(lost).await {
+        tracing::warn!(%error, "lost messages could not be queued; the next walk tries again");
+    }
+    Ok(())
+}
+
+async fn look_after_one(
+    app: &App,
+    id: MessageId,
+    message: &Message,
+    entry: &Entry,
+) -> Result<Option<MessageTask>, StoreError> {
+    let now = app.clock.now();
+    let person = entry.person();
+    let reserved = person.sends.find(id).copied();
+    let receipt = match &reserved {
+        Some(send) => app.store.receipt_of(&message.to.channel, send).await?,
+        None => None,
+    };
+    match recover(
+        message,
+        reserved.as_ref(),
+        receipt.as_ref(),
+        person.erased_at.is_some(),
+        now,
+    ) {
+        Recovery::Leave => {}
+        Recovery::Requeue => {
+            return Ok(Some(MessageTask {
+                id,
+                to: message.subscriber(),
+                not_after: message.deadline,
+            }));
+        }
+        Recovery::NoteCrash { may_repeat } => {
+            if let Some(send) = reserved {
+                note_crash(app, id, message, send, may_repeat, now).await?;
+            }
+        }
+        Recovery::Settle {
+            ending,
+            sent_at,
+            needs_receipt,
+        } => {
+            if needs_receipt {
+                let nonce = Nonce(random());
+                app.store
+                    .put_late_receipt(
+                        &message.to.channel,
+                        hour_of(now),
+                        nonce,
+                        &receipt_for(id, message, now, &ending),
+                    )
+                    .await?;
+            }
+            app.store.rewrite_message(id, &message.ended(ending, sent_at)).await?;
+        }
+    }
+    Ok(None)
+}
+
+/// A delivery reserved the message and was never heard of again: whether it called is unknown.
+async fn note_crash(
+    app: &App,
+    id: MessageId,
+    message: &Message,
+    send: RecentSend,
+    may_be_repeated: bool,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tracing::warn!(%id, "a delivery died between its reservation and its receipt");
+    let reserved_at = Timestamp::from_second(i64::from(send.at)).unwrap_or(now);
+    let reason = Reason::new(ReasonCode::Crash, "the delivery died before its outcome was noted");
+    let receipt = receipt_for(id, message, reserved_at, &Ending::because(reason, None));
+    app.store
+        .put_late_receipt(&message.to.channel, hour_of(reserved_at), send.nonce, &receipt)
+        .await?;
+    if may_be_repeated {
+        app.store
+            .update_person(&message.subscriber(), |person| may_repeat(person, id, send.nonce))
+            .await?;
+    }
+    Ok(())
+}
+
+fn receipt_for(id: MessageId, message: &Message, at: Timestamp, ending: &Ending) -> Receipt {
+    let mut receipt = Receipt::default();
+    receipt.add(
+        &message.template,
+        &message.topic,
+        &Noted {
+            id,
+            at,
+            ending: ending.clone(),
+        },
+    );
+    receipt
+}
