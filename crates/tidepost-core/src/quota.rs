@@ -308,6 +308,16 @@ impl Quota {
             .unwrap_or(u32::MAX)
     }
 
+    /// When one more call of any kind may start: now, or when the first window has room again.
+    #[must_use]
+    pub fn next_room(&self, channel: &Channel, now: Timestamp) -> Timestamp {
+        let need = Need { id: "", units: 1, category: Category::Reminder, use_by: plus_milliseconds(now, 60_000) };
+        match self.lease(channel, need, now) {
+            Ok((_, leased)) => leased.first_start,
+            Err(shortage) => shortage.until,
+        }
+    }
+
     /// The live window of each rule.
     #[must_use]
     pub fn views(&self, channel: &Channel, now: Timestamp) -> Vec<WindowView> {

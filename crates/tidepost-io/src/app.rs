@@ -1,6 +1,7 @@
 //! What every function holds between invocations.
 
 use aws_config::SdkConfig;
+use jiff::Timestamp;
 use thiserror::Error;
 
 use crate::clock::Clock;
@@ -8,7 +9,7 @@ use crate::config::{Config, ConfigError};
 use crate::platform::{Platforms, http_client};
 use crate::queue::NowQueue;
 use crate::secrets::Secrets;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// Clients and settings of one function instance, built once at cold start.
 #[derive(Clone)]
@@ -53,6 +54,22 @@ impl App {
             config,
             clock,
         })
+    }
+
+    /// When the next parked message may go as far as time and windows are concerned: what the local stack's clock must not
+    /// jump over.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        let now = self.clock.now();
+        let (mut next, waiting_for_room) = self.store.next_due(now).await?;
+        for id in waiting_for_room {
+            let Some(channel) = self.store.channel(&id).await? else { continue };
+            let room_at = self.store.quota(&id).await?.next_room(&channel, now);
+            next = Some(next.map_or(room_at, |next| next.min(room_at)));
+        }
+        Ok(next)
     }
 
     /// Builds the clients from the environment and opens the connection to DynamoDB, while the function's start still has

@@ -57,7 +57,10 @@ impl Role {
         match self {
             Self::Admin => true,
             Self::Operator => matches!(right, ReadSetup | Templates | Subscribers | LookUp | Reports),
-            Self::Sender => matches!(right, ReadSetup | Grants | Messages | Subscribers | LookUp | Preferences),
+            Self::Sender => matches!(
+                right,
+                ReadSetup | Grants | Messages | Subscribers | LookUp | Preferences
+            ),
             Self::Analyst => matches!(right, ReadSetup | Reports),
             Self::Support => matches!(right, LookUp | Preferences | Erase | Messages),
         }
@@ -108,7 +111,12 @@ impl Store {
         let id = format!("k_{}", data_encoding::HEXLOWER.encode(&crate::clock::random::<6>()));
         let secret = data_encoding::BASE64URL_NOPAD.encode(&crate::clock::random::<24>());
         let key = format!("tp_{}.{secret}", id.trim_start_matches("k_"));
-        let stored = StoredKey { hash: hash(&key), role, name: name.to_owned(), created_at: now };
+        let stored = StoredKey {
+            hash: hash(&key),
+            role,
+            name: name.to_owned(),
+            created_at: now,
+        };
         self.put(&Key::new(KEYS, &id), &stored, None).await?;
         Ok((id, key))
     }
@@ -143,17 +151,33 @@ impl App {
         if caller.role.may(right) {
             return Ok(caller);
         }
-        Err(Problem::new(403, "forbidden", "the key's role does not allow this; see the roles in the README"))
+        Err(Problem::new(
+            403,
+            "forbidden",
+            "the key's role does not allow this; see the roles in the README",
+        ))
     }
 
     async fn authenticate(&self, request: &Request) -> Result<Caller, Problem> {
         let unauthorised = || Problem::new(401, "unauthorized", "send Authorization: Bearer <api key>");
-        let bearer = request.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
-        let given = bearer.map(str::trim).filter(|key| !key.is_empty()).ok_or_else(unauthorised)?;
-        if let Some(id) = given.strip_prefix("tp_").and_then(|rest| rest.split_once('.')).map(|(id, _)| format!("k_{id}")) {
+        let bearer = request
+            .header("authorization")
+            .and_then(|value| value.strip_prefix("Bearer "));
+        let given = bearer
+            .map(str::trim)
+            .filter(|key| !key.is_empty())
+            .ok_or_else(unauthorised)?;
+        if let Some(id) = given
+            .strip_prefix("tp_")
+            .and_then(|rest| rest.split_once('.'))
+            .map(|(id, _)| format!("k_{id}"))
+        {
             let stored: Option<Stored<StoredKey>> = self.store.get(&Key::new(KEYS, &id)).await?;
             if let Some(stored) = stored.filter(|stored| is_equal(&stored.value.hash, &hash(given))) {
-                return Ok(Caller { key: id, role: stored.value.role });
+                return Ok(Caller {
+                    key: id,
+                    role: stored.value.role,
+                });
             }
         }
         if let Some(reference) = &self.config.admin_key_ref {
@@ -162,7 +186,10 @@ impl App {
                 Problem::unavailable("the first admin key cannot be read")
             })?;
             if is_equal(&hash(admin.expose()), &hash(given)) {
-                return Ok(Caller { key: FIRST_KEY.to_owned(), role: Role::Admin });
+                return Ok(Caller {
+                    key: FIRST_KEY.to_owned(),
+                    role: Role::Admin,
+                });
             }
         }
         Err(unauthorised())

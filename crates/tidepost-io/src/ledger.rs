@@ -27,7 +27,11 @@ pub struct Entry {
 
 impl Entry {
     fn absent(key: Key, id: &SubscriberId) -> Self {
-        Self { key, stored: None, nobody: Person::new(id) }
+        Self {
+            key,
+            stored: None,
+            nobody: Person::new(id),
+        }
     }
 
     /// The person; one without grants when the ledger has none.
@@ -96,12 +100,18 @@ impl Store {
         mut stored: Option<Stored<Person>>,
     ) -> Result<Entry, StoreError> {
         for _ in 0..POINTERS_MAX {
-            let Some(to) = stored.as_ref().and_then(Stored::points_to) else { break };
+            let Some(to) = stored.as_ref().and_then(Stored::points_to) else {
+                break;
+            };
             key = key_of(&to);
             stored = self.get(&key).await?;
         }
         Ok(match stored {
-            Some(stored) => Entry { key, stored: Some(stored), nobody: Person::default() },
+            Some(stored) => Entry {
+                key,
+                stored: Some(stored),
+                nobody: Person::default(),
+            },
             None => Entry::absent(key, id),
         })
     }
@@ -110,12 +120,30 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when DynamoDB fails; the write may have happened all the same.
-    pub async fn swap_person(&self, id: &SubscriberId, entry: &Entry, person: &Person) -> Result<PersonSwap, StoreError> {
-        let expires_at = person.erased_at.and_then(|second| Timestamp::from_second(second + TOMBSTONE_SECONDS).ok());
-        match self.swap(&entry.key, entry.stored.as_ref(), person, &Person::ATTRIBUTES, expires_at).await? {
-            Swap::Done(stored) => {
-                Ok(PersonSwap::Done(Entry { key: entry.key.clone(), stored: Some(stored), nobody: Person::default() }))
-            }
+    pub async fn swap_person(
+        &self,
+        id: &SubscriberId,
+        entry: &Entry,
+        person: &Person,
+    ) -> Result<PersonSwap, StoreError> {
+        let expires_at = person
+            .erased_at
+            .and_then(|second| Timestamp::from_second(second + TOMBSTONE_SECONDS).ok());
+        match self
+            .swap(
+                &entry.key,
+                entry.stored.as_ref(),
+                person,
+                &Person::ATTRIBUTES,
+                expires_at,
+            )
+            .await?
+        {
+            Swap::Done(stored) => Ok(PersonSwap::Done(Entry {
+                key: entry.key.clone(),
+                stored: Some(stored),
+                nobody: Person::default(),
+            })),
             Swap::Conflict(current) => Ok(PersonSwap::Conflict(self.follow(id, entry.key.clone(), current).await?)),
         }
     }
@@ -133,13 +161,18 @@ impl Store {
     ) -> Result<Entry, StoreError> {
         let mut entry = self.person(id).await?;
         for _ in 0..UPDATE_TRIES {
-            let Some(next) = change(entry.person()) else { return Ok(entry) };
+            let Some(next) = change(entry.person()) else {
+                return Ok(entry);
+            };
             match self.swap_person(id, &entry, &next).await? {
                 PersonSwap::Done(done) => return Ok(done),
                 PersonSwap::Conflict(current) => entry = current,
             }
         }
-        Err(StoreError::Call { operation: "update", detail: "the person changed too often at once".to_owned() })
+        Err(StoreError::Call {
+            operation: "update",
+            detail: "the person changed too often at once".to_owned(),
+        })
     }
 
     /// Makes one person of two: `from`'s record is joined into `into`'s and leaves a pointer.
@@ -154,12 +187,19 @@ impl Store {
             }
             let mut joined = ours.person().clone();
             joined.join(theirs.person().clone());
-            let merged = self.merge((&ours.key, ours.stored.as_ref()), &joined, (&theirs.key, theirs.stored.as_ref()));
+            let merged = self.merge(
+                (&ours.key, ours.stored.as_ref()),
+                &joined,
+                (&theirs.key, theirs.stored.as_ref()),
+            );
             if merged.await? {
                 return Ok(());
             }
         }
-        Err(StoreError::Call { operation: "merge", detail: "the people changed too often at once".to_owned() })
+        Err(StoreError::Call {
+            operation: "merge",
+            detail: "the people changed too often at once".to_owned(),
+        })
     }
 
     /// Notes that `id` is the person known as `link` (`scope/id`), and merges it with whoever was known so before.
@@ -201,8 +241,16 @@ impl Store {
         for link in &was.links {
             self.delete(&link_key(link)).await?;
         }
-        for subscriber in was.subscribers.iter().map(tidepost_core::person::Subscriber::id).filter(|other| other != id) {
-            self.update_person(&subscriber, |person| person.erased_at.is_none().then(|| person.erased(now))).await?;
+        for subscriber in was
+            .subscribers
+            .iter()
+            .map(tidepost_core::person::Subscriber::id)
+            .filter(|other| other != id)
+        {
+            self.update_person(&subscriber, |person| {
+                person.erased_at.is_none().then(|| person.erased(now))
+            })
+            .await?;
         }
         Ok(was)
     }

@@ -18,5 +18,6 @@ pub mod runtime;
 pub mod secret;
 pub mod secrets;
 pub mod store;
+pub mod sync;
 pub mod tokens;
 pub mod unknown;

@@ -1,5 +1,7 @@
 //! Message rows, parked rows and receipts in the table.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tidepost_core::category::Category;
@@ -20,7 +22,7 @@ pub const MESSAGE_SHARDS: u8 = 16;
 pub const PARKED_SHARDS: u8 = 8;
 
 /// How long message rows and receipts are kept, in seconds.
-const KEPT_SECONDS: i64 = 30 * 86_400;
+pub const KEPT_SECONDS: i64 = 30 * 86_400;
 
 /// How long roll-ups are kept, in seconds: two years, for comparing seasons.
 const ROLLUP_KEPT_SECONDS: i64 = 731 * 86_400;
@@ -45,7 +47,10 @@ pub struct Parked {
 /// Where a message's row is.
 #[must_use]
 pub fn message_key(id: MessageId) -> Key {
-    Key::new(message_partition(id.week(), id.spread() % MESSAGE_SHARDS), id.to_string())
+    Key::new(
+        message_partition(id.week(), id.spread() % MESSAGE_SHARDS),
+        id.to_string(),
+    )
 }
 
 /// The partition of one shard of one week's messages.
@@ -86,6 +91,15 @@ struct Dirty {
 
 const DIRTY: &str = "D";
 
+/// How far a channel's hours are added up. Sorts behind all hours.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+struct RolledUp {
+    #[serde(rename = "u")]
+    until: Timestamp,
+}
+
+const ROLLED_UP: &str = "until";
+
 impl Store {
     /// Stores a new message's row; returns false when the row is there already.
     ///
@@ -101,7 +115,12 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when DynamoDB fails.
     pub async fn rewrite_message(&self, id: MessageId, message: &Message) -> Result<(), StoreError> {
-        self.put(&message_key(id), message, Some(plus_seconds(message.accepted_at, KEPT_SECONDS))).await
+        self.put(
+            &message_key(id),
+            message,
+            Some(plus_seconds(message.accepted_at, KEPT_SECONDS)),
+        )
+        .await
     }
 
     /// One message's row.
@@ -120,7 +139,11 @@ impl Store {
     pub async fn messages(&self, ids: &[MessageId]) -> Result<Vec<(MessageId, Message)>, StoreError> {
         let keys: Vec<Key> = ids.iter().copied().map(message_key).collect();
         let mut rows = self.get_many::<Message>(&keys).await?;
-        Ok(ids.iter().zip(keys).filter_map(|(id, key)| rows.remove(&key).map(|row| (*id, row.value))).collect())
+        Ok(ids
+            .iter()
+            .zip(keys)
+            .filter_map(|(id, key)| rows.remove(&key).map(|row| (*id, row.value)))
+            .collect())
     }
 
     /// A page of one shard of one week's messages.
@@ -134,7 +157,12 @@ impl Store {
         after: Option<&str>,
         limit: i32,
     ) -> Result<Page<Message>, StoreError> {
-        self.query(&Range { after, limit, ..Range::all(&message_partition(week, shard)) }).await
+        self.query(&Range {
+            after,
+            limit,
+            ..Range::all(&message_partition(week, shard))
+        })
+        .await
     }
 
     /// Parks a message until `due`.
@@ -144,7 +172,8 @@ impl Store {
     pub async fn park(&self, due: Timestamp, parked: &Parked) -> Result<(), StoreError> {
         let shard = parked.id.spread() % PARKED_SHARDS;
         let key = Key::new(parked_partition(shard), format!("{}#{}", due_text(due), parked.id));
-        self.put(&key, parked, Some(plus_seconds(parked.deadline, KEPT_SECONDS))).await
+        self.put(&key, parked, Some(plus_seconds(parked.deadline, KEPT_SECONDS)))
+            .await
     }
 
     /// What may go by `now`, with the keys to forget it by.
@@ -157,25 +186,47 @@ impl Store {
             let last = &last;
             async move {
                 let partition = parked_partition(shard);
-                let rows = self.query_all::<Parked>(&Range { to: last, ..Range::all(&partition) }).await?;
-                Ok::<_, StoreError>(rows.into_iter().map(move |(sk, parked)| (Key::new(&partition, sk), parked)))
+                let rows = self
+                    .query_all::<Parked>(&Range {
+                        to: last,
+                        ..Range::all(&partition)
+                    })
+                    .await?;
+                Ok::<_, StoreError>(
+                    rows.into_iter()
+                        .map(move |(sk, parked)| (Key::new(&partition, sk), parked)),
+                )
             }
         });
-        Ok(futures::future::try_join_all(shards).await?.into_iter().flatten().collect())
+        Ok(futures::future::try_join_all(shards)
+            .await?
+            .into_iter()
+            .flatten()
+            .collect())
     }
 
-    /// When the first of the parked messages may go.
+    /// When the first of the messages parked for later may go, and the channels whose messages could go already and wait
+    /// for room in a window.
     ///
     /// # Errors
     /// [`StoreError`] when DynamoDB fails.
-    pub async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        let shards = (0..PARKED_SHARDS).map(|shard| async move {
-            let partition = parked_partition(shard);
-            let page = self.query::<Parked>(&Range { limit: 1, ..Range::all(&partition) }).await?;
-            let second = page.items.first().and_then(|(sk, _)| sk.split('#').next()?.parse::<i64>().ok());
-            Ok::<_, StoreError>(second.and_then(|second| Timestamp::from_second(second).ok()))
+    pub async fn next_due(&self, now: Timestamp) -> Result<(Option<Timestamp>, BTreeSet<String>), StoreError> {
+        let later = format!("{:010}", now.as_second() + 1);
+        let shards = (0..PARKED_SHARDS).map(|shard| {
+            let later = &later;
+            async move {
+                let partition = parked_partition(shard);
+                let first = Range { limit: 1, ..Range::all(&partition) };
+                let overdue = self.query::<Parked>(&Range { to: later, ..first }).await?;
+                let next = self.query::<Parked>(&Range { from: later, ..first }).await?;
+                let second = next.items.first().and_then(|(sk, _)| sk.split('#').next()?.parse::<i64>().ok());
+                let next = second.and_then(|second| Timestamp::from_second(second).ok());
+                Ok::<_, StoreError>((next, overdue.items.into_iter().map(|(_, parked)| parked.channel)))
+            }
         });
-        Ok(futures::future::try_join_all(shards).await?.into_iter().flatten().min())
+        let shards = futures::future::try_join_all(shards).await?;
+        let next = shards.iter().filter_map(|(next, _)| *next).min();
+        Ok((next, shards.into_iter().flat_map(|(_, channels)| channels).collect()))
     }
 
     /// Leaves a receipt of the delivery `nonce`; `writer` keeps the receipts of one delivery apart.
@@ -207,8 +258,12 @@ impl Store {
     ) -> Result<(), StoreError> {
         let writer = Nonce(crate::clock::random());
         self.put_receipt(channel, hour, nonce, writer, receipt).await?;
-        let dirty = Dirty { channel: channel.to_owned(), hour };
-        self.put(&Key::new(DIRTY, format!("{channel}#{}", hour_text(hour))), &dirty, None).await
+        let dirty = Dirty {
+            channel: channel.to_owned(),
+            hour,
+        };
+        self.put(&Key::new(DIRTY, format!("{channel}#{}", hour_text(hour))), &dirty, None)
+            .await
     }
 
     /// The best word that the receipts have on one reserved message.
@@ -219,8 +274,13 @@ impl Store {
         let at = Timestamp::from_second(i64::from(send.at)).unwrap_or(Timestamp::MIN);
         let partition = receipt_partition(channel, hour_of(at));
         let (from, to) = (format!("{}#", send.nonce), format!("{}#{LAST}", send.nonce));
-        let receipts: Vec<(String, Receipt)> =
-            self.query_all(&Range { from: &from, to: &to, ..Range::all(&partition) }).await?;
+        let receipts: Vec<(String, Receipt)> = self
+            .query_all(&Range {
+                from: &from,
+                to: &to,
+                ..Range::all(&partition)
+            })
+            .await?;
         Ok(best(receipts.iter().filter_map(|(_, receipt)| receipt.find(send.id))))
     }
 
@@ -238,9 +298,16 @@ impl Store {
             let at = Timestamp::from_second(i64::from(send.at)).unwrap_or(Timestamp::MIN);
             let partition = receipt_partition(channel, hour_of(at));
             let (from, to) = (format!("{}#", send.nonce), format!("{}#{LAST}", send.nonce));
-            let receipts: Vec<(String, Receipt)> =
-                self.query_all(&Range { from: &from, to: &to, ..Range::all(&partition) }).await?;
-            let found = receipts.iter().find_map(|(_, receipt)| receipt.find_platform_id(platform_id));
+            let receipts: Vec<(String, Receipt)> = self
+                .query_all(&Range {
+                    from: &from,
+                    to: &to,
+                    ..Range::all(&partition)
+                })
+                .await?;
+            let found = receipts
+                .iter()
+                .find_map(|(_, receipt)| receipt.find_platform_id(platform_id));
             if let Some((group, entry)) = found.filter(|(_, entry)| entry.id == send.id) {
                 return Ok(Some((*send, group.template.clone(), group.topic.clone(), entry)));
             }
@@ -263,7 +330,8 @@ impl Store {
     /// [`StoreError`] when DynamoDB fails.
     pub async fn put_rollup(&self, channel: &str, hour: Timestamp, rollup: &HourRollup) -> Result<(), StoreError> {
         let key = Key::new(rollup_partition(channel), hour_text(hour));
-        self.put(&key, rollup, Some(plus_seconds(hour, ROLLUP_KEPT_SECONDS))).await
+        self.put(&key, rollup, Some(plus_seconds(hour, ROLLUP_KEPT_SECONDS)))
+            .await
     }
 
     /// The roll-ups of a channel from one hour to another, both included.
@@ -278,9 +346,44 @@ impl Store {
     ) -> Result<Vec<(Timestamp, HourRollup)>, StoreError> {
         let partition = rollup_partition(channel);
         let (from, to) = (hour_text(from), hour_text(to));
-        let rows = self.query_all(&Range { from: &from, to: &to, ..Range::all(&partition) }).await?;
-        let hour = |text: &str| text.parse::<i64>().ok().and_then(|hour| Timestamp::from_second(hour * 3_600).ok());
-        Ok(rows.into_iter().filter_map(|(sk, rollup)| Some((hour(&sk)?, rollup))).collect())
+        let rows = self
+            .query_all(&Range {
+                from: &from,
+                to: &to,
+                ..Range::all(&partition)
+            })
+            .await?;
+        let hour = |text: &str| {
+            text.parse::<i64>()
+                .ok()
+                .and_then(|hour| Timestamp::from_second(hour * 3_600).ok())
+        };
+        Ok(rows
+            .into_iter()
+            .filter_map(|(sk, rollup)| Some((hour(&sk)?, rollup)))
+            .collect())
+    }
+
+    /// The first hour of a channel that is not added up yet; `None` before the first was.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn rolled_up_until(&self, channel: &str) -> Result<Option<Timestamp>, StoreError> {
+        let row: Option<Stored<RolledUp>> = self.get(&Key::new(rollup_partition(channel), ROLLED_UP)).await?;
+        Ok(row.map(|row| row.value.until))
+    }
+
+    /// Notes the first hour of a channel that is not added up yet.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn put_rolled_up_until(&self, channel: &str, until: Timestamp) -> Result<(), StoreError> {
+        self.put(
+            &Key::new(rollup_partition(channel), ROLLED_UP),
+            &RolledUp { until },
+            None,
+        )
+        .await
     }
 
     /// Hours whose roll-ups are out of date: channel and hour.
@@ -298,6 +401,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when DynamoDB fails.
     pub async fn clear_dirty(&self, channel: &str, hour: Timestamp) -> Result<(), StoreError> {
-        self.delete(&Key::new(DIRTY, format!("{channel}#{}", hour_text(hour)))).await
+        self.delete(&Key::new(DIRTY, format!("{channel}#{}", hour_text(hour))))
+            .await
     }
 }

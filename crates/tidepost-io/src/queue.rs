@@ -55,8 +55,15 @@ impl NowQueue {
     /// # Errors
     /// [`QueueError`] when SQS fails; it may be queued all the same.
     pub async fn send(&self, task: MessageTask) -> Result<(), QueueError> {
-        let send = self.client.send_message().queue_url(&self.url).message_body(body(task)?);
-        send.send().await.map(drop).map_err(|error| QueueError(DisplayErrorContext(error).to_string()))
+        let send = self
+            .client
+            .send_message()
+            .queue_url(&self.url)
+            .message_body(body(task)?);
+        send.send()
+            .await
+            .map(drop)
+            .map_err(|error| QueueError(DisplayErrorContext(error).to_string()))
     }
 
     /// Queues many messages; returns how many SQS took of them, counted from the first.
@@ -64,17 +71,35 @@ impl NowQueue {
     /// # Errors
     /// [`QueueError`] when SQS fails; some may be queued all the same.
     pub async fn send_all(&self, tasks: Vec<MessageTask>) -> Result<(), QueueError> {
-        let mut bodies = tasks.into_iter().map(body).collect::<Result<Vec<_>, _>>()?.into_iter().peekable();
+        let mut bodies = tasks
+            .into_iter()
+            .map(body)
+            .collect::<Result<Vec<_>, _>>()?
+            .into_iter()
+            .peekable();
         while bodies.peek().is_some() {
             let entries = bodies.by_ref().take(BATCH_MAX).enumerate().map(|(index, body)| {
-                let entry = SendMessageBatchRequestEntry::builder().id(index.to_string()).message_body(body);
+                let entry = SendMessageBatchRequestEntry::builder()
+                    .id(index.to_string())
+                    .message_body(body);
                 entry.build().map_err(|error| QueueError(error.to_string()))
             });
             let entries = entries.collect::<Result<Vec<_>, _>>()?;
-            let send = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(entries));
-            let answer = send.send().await.map_err(|error| QueueError(DisplayErrorContext(error).to_string()))?;
+            let send = self
+                .client
+                .send_message_batch()
+                .queue_url(&self.url)
+                .set_entries(Some(entries));
+            let answer = send
+                .send()
+                .await
+                .map_err(|error| QueueError(DisplayErrorContext(error).to_string()))?;
             if let Some(failed) = answer.failed().first() {
-                return Err(QueueError(format!("{} {}", failed.code(), failed.message().unwrap_or_default())));
+                return Err(QueueError(format!(
+                    "{} {}",
+                    failed.code(),
+                    failed.message().unwrap_or_default()
+                )));
             }
         }
         Ok(())

@@ -53,7 +53,10 @@ impl Secrets {
             return Ok(secret.clone());
         }
         let fetched = self.fetch(reference).await;
-        let text = fetched.map_err(|detail| SecretError { reference: reference.to_owned(), detail })?;
+        let text = fetched.map_err(|detail| SecretError {
+            reference: reference.to_owned(),
+            detail,
+        })?;
         let secret = Secret::new(text.trim().to_owned());
         known.insert(reference.to_owned(), (secret.clone(), plus_seconds(now, KEPT_SECONDS)));
         Ok(secret)
@@ -65,13 +68,25 @@ impl Secrets {
             Some(("file", path)) => tokio::fs::read_to_string(path).await.map_err(|error| error.to_string()),
             Some(("secretsmanager", arn)) => {
                 let answer = self.manager.get_secret_value().secret_id(arn).send().await;
-                let answer = answer.map_err(|error| aws_sdk_secretsmanager::error::DisplayErrorContext(error).to_string())?;
-                answer.secret_string.ok_or_else(|| "it holds bytes, not text".to_owned())
+                let answer =
+                    answer.map_err(|error| aws_sdk_secretsmanager::error::DisplayErrorContext(error).to_string())?;
+                answer
+                    .secret_string
+                    .ok_or_else(|| "it holds bytes, not text".to_owned())
             }
             Some(("ssm", name)) => {
-                let answer = self.parameters.get_parameter().name(name).with_decryption(true).send().await;
+                let answer = self
+                    .parameters
+                    .get_parameter()
+                    .name(name)
+                    .with_decryption(true)
+                    .send()
+                    .await;
                 let answer = answer.map_err(|error| aws_sdk_ssm::error::DisplayErrorContext(error).to_string())?;
-                answer.parameter.and_then(|parameter| parameter.value).ok_or_else(|| "it has no value".to_owned())
+                answer
+                    .parameter
+                    .and_then(|parameter| parameter.value)
+                    .ok_or_else(|| "it has no value".to_owned())
             }
             _ => Err(tidepost_core::channel::SECRET_REF_FORM.to_owned()),
         }

@@ -2,8 +2,8 @@
 
 use thiserror::Error;
 use tidepost_core::channel::Channel;
-use tidepost_core::token::{TokenState, TokenStep};
 use tidepost_core::time::plus_seconds;
+use tidepost_core::token::{TokenState, TokenStep};
 
 use crate::app::App;
 use crate::platform::Adapter;
@@ -57,7 +57,11 @@ impl App {
                 TokenStep::Wait { until } if until < give_up => self.clock.sleep_until(until).await,
                 TokenStep::Wait { .. } => return Err(NoToken::Later("another function is fetching it".to_owned())),
                 TokenStep::Fetch { leased, force } => {
-                    if let Swap::Done(leased) = self.store.swap(&key, stored.as_ref(), &leased, &ATTRIBUTES, None).await? {
+                    if let Swap::Done(leased) = self
+                        .store
+                        .swap(&key, stored.as_ref(), &leased, &ATTRIBUTES, None)
+                        .await?
+                    {
                         self.fetch_token(&key, channel, &leased, force, rejected).await?;
                     }
                 }

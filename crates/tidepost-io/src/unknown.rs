@@ -44,7 +44,12 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when DynamoDB fails.
     pub async fn put_unknown(&self, to: &SubscriberId, send: &UnknownSend) -> Result<(), StoreError> {
-        self.put(&key(to, send.id), send, Some(plus_seconds(send.called_at, KEPT_SECONDS))).await
+        self.put(
+            &key(to, send.id),
+            send,
+            Some(plus_seconds(send.called_at, KEPT_SECONDS)),
+        )
+        .await
     }
 
     /// The calls to a subscriber whose answers were never heard.
@@ -55,7 +60,13 @@ impl Store {
         let person = crate::ledger::key(to);
         let partition = person.pk.replacen('P', "N", 1);
         let (from, to) = (format!("{}#", person.sk), format!("{}#{LAST}", person.sk));
-        let rows = self.query_all(&Range { from: &from, to: &to, ..Range::all(&partition) }).await?;
+        let rows = self
+            .query_all(&Range {
+                from: &from,
+                to: &to,
+                ..Range::all(&partition)
+            })
+            .await?;
         Ok(rows.into_iter().map(|(_, send)| send).collect())
     }
 

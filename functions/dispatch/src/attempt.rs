@@ -10,7 +10,6 @@ use tidepost_core::decide::{Hold, wait_or_refuse};
 use tidepost_core::dispatch::{FollowUp, RESERVE_TRIES, Settlement, Step, follow_up, may_repeat, reserve, settle};
 use tidepost_core::grant::Payment;
 use tidepost_core::outcome::Ending;
-use tidepost_core::quota::Need;
 use tidepost_core::reason::{Reason, ReasonCode};
 use tidepost_core::reply::{CallResult, QuotaPeriod};
 use tidepost_core::sends::Mark;
@@ -242,7 +241,7 @@ impl Delivery<'_> {
     ) {
         let until = match (until, exhausted) {
             (Some(until), _) => until,
-            (None, Some(per)) => self.close_window(candidate, per).await,
+            (None, Some(per)) => self.close_window(per).await,
             (None, None) => self.app.clock.now(),
         };
         let hold = wait_or_refuse(&candidate.offer, until, Some(reason.clone()));
@@ -256,7 +255,7 @@ impl Delivery<'_> {
     }
 
     /// Notes that the platform's quota is used up; returns when it makes sense to ask again.
-    async fn close_window(&self, candidate: &Candidate<'_>, per: QuotaPeriod) -> Timestamp {
+    async fn close_window(&self, per: QuotaPeriod) -> Timestamp {
         let now = self.app.clock.now();
         let channel = &self.state.channel;
         let closed = self
@@ -268,16 +267,7 @@ impl Delivery<'_> {
         if let Err(error) = closed {
             tracing::warn!(channel = self.channel, %error, "a used up window could not be closed");
         }
-        let need = Need {
-            id: "",
-            units: 1,
-            category: candidate.message.category,
-            use_by: plus_seconds(now, 60),
-        };
-        match quota.lease(channel, need, now) {
-            Ok((_, leased)) => leased.first_start.max(plus_seconds(now, 1)),
-            Err(shortage) => shortage.until,
-        }
+        quota.next_room(channel, now).max(plus_seconds(now, 1))
     }
 
     /// Takes the reservation back and parks or ends the message.

@@ -1,0 +1,176 @@
+//! A Lambda-like host: runs the handlers of `functions/` as AWS would, in this process.
+//!
+//! ```text
+//! http.rs      one call       ─► event/http.rs      ─► callback, enqueue, admin, report
+//! pump.rs      SQS batches    ─► event/sqs.rs       ─► dispatch
+//! schedule.rs  each minute    ─► event/schedule.rs  ─► release, metrics
+//! ```
+//!
+//! Every event is the service's own JSON text, parsed again, so a handler sees what it would see in AWS. A handler that
+//! fails or panics fails its invocation and nothing else.
+
+pub mod activity;
+pub mod event;
+pub mod functions;
+mod http;
+mod invoke;
+mod pump;
+pub mod routes;
+mod schedule;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use tidepost_io::app::App;
+use tokio::net::TcpListener;
+use tokio::task::{AbortHandle, JoinHandle};
+
+use crate::stack::aws::resources::Queue;
+use crate::stack::host::activity::Activity;
+use crate::stack::host::functions::ScheduledFunction;
+use crate::stack::host::pump::Pump;
+use crate::stack::host::schedule::Ticks;
+use crate::stack::serve::serve;
+use crate::stack::stop::Stop;
+
+/// How long invocations in flight may take when the host ends.
+const LAST_INVOCATIONS: Duration = Duration::from_secs(8);
+/// How long the last answers may take to leave after that.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// The SQS stand-in looks for messages every 100 ms while a receive waits.
+const LONGEST_GAP_OF_COUNTS: Duration = Duration::from_millis(150);
+
+/// How the host feeds a function from a queue.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct HostSettings {
+    /// Messages of one invocation at the most.
+    pub batch_size: usize,
+    /// How long to gather them after the first.
+    pub batching_window: Duration,
+    /// Invocations at once.
+    pub maximum_concurrency: usize,
+}
+
+impl Default for HostSettings {
+    fn default() -> Self {
+        Self {
+            batch_size: 100,
+            batching_window: Duration::from_millis(200),
+            maximum_concurrency: 4,
+        }
+    }
+}
+
+/// What the parts of a host share.
+#[derive(Clone)]
+struct Context {
+    app: App,
+    activity: Activity,
+    stop: Stop,
+}
+
+/// A running host.
+pub struct Host {
+    context: Context,
+    sqs: aws_sdk_sqs::Client,
+    now: Queue,
+    ticks: Vec<Ticks>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Host {
+    /// Starts the pump, the schedules and the HTTP front.
+    #[must_use]
+    pub fn start(app: App, api: TcpListener, sqs: aws_sdk_sqs::Client, now: Queue, settings: HostSettings) -> Self {
+        let context = Context {
+            app,
+            activity: Activity::default(),
+            stop: Stop::default(),
+        };
+        let pump = Pump::new(context.clone(), sqs.clone(), now.clone(), settings);
+        let mut tasks = vec![tokio::spawn(pump.run())];
+        let mut ticks = Vec::new();
+        for function in ScheduledFunction::ALL {
+            let tick = Ticks::starting_at(context.app.clock.now());
+            tasks.push(tokio::spawn(schedule::run(function, context.clone(), tick.clone())));
+            ticks.push(tick);
+        }
+        let router = http::router(context.clone());
+        tasks.push(tokio::spawn(serve("the API", api, router, context.stop.clone())));
+        Self {
+            context,
+            sqs,
+            now,
+            ticks,
+            tasks,
+        }
+    }
+
+    /// What is going on.
+    #[must_use]
+    pub fn activity(&self) -> &Activity {
+        &self.context.activity
+    }
+
+    /// A view for those who wait until nothing is going on.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        Watch {
+            activity: self.context.activity.clone(),
+            clock: self.context.app.clock.clone(),
+            sqs: self.sqs.clone(),
+            queue_url: self.now.url.clone(),
+            ticks: self.ticks.clone(),
+            queue_busy_at: Arc::default(),
+        }
+    }
+
+    /// Takes no more, finishes what is in flight within 8 s, and drops the rest.
+    pub async fn stop(self) {
+        self.context.stop.begin();
+        let settled = tokio::time::timeout(LAST_INVOCATIONS, self.context.activity.settled()).await;
+        if settled.is_err() {
+            tracing::error!(in_flight = ?self.context.activity.now(), "invocations did not end in time and are dropped");
+        }
+        self.context.stop.finish();
+        let aborts: Vec<_> = self.tasks.iter().map(JoinHandle::abort_handle).collect();
+        drop(tokio::time::timeout(LAST_ANSWERS, join_all(self.tasks)).await);
+        aborts.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// Sees whether a host and its queue have nothing to do.
+#[derive(Clone)]
+pub struct Watch {
+    activity: Activity,
+    clock: tidepost_io::clock::Clock,
+    sqs: aws_sdk_sqs::Client,
+    queue_url: String,
+    ticks: Vec<Ticks>,
+    queue_busy_at: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Watch {
+    /// Whether nothing is in flight: no invocation, no HTTP call, every schedule has fired for this minute, and the queue
+    /// is empty, hidden and delayed messages included.
+    pub async fn is_idle(&self) -> bool {
+        let before = self.activity.now();
+        let now = self.clock.now();
+        if !before.is_quiet() || !self.ticks.iter().all(|ticks| ticks.has_fired_for(now)) {
+            return false;
+        }
+        self.is_queue_empty().await && self.activity.now().is_unchanged_since(&before)
+    }
+
+    /// Between the end of its time-out and its next receive a message is in none of the queue's counts, so the queue has
+    /// to look empty for longer than that takes.
+    async fn is_queue_empty(&self) -> bool {
+        let is_empty = pump::is_empty(&self.sqs, &self.queue_url).await;
+        let mut busy_at = self.queue_busy_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if !is_empty {
+            *busy_at = Some(Instant::now());
+        }
+        busy_at.is_none_or(|at| at.elapsed() > LONGEST_GAP_OF_COUNTS)
+    }
+}

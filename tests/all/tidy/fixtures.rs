@@ -1,0 +1,124 @@
+//! Every shape that was ever on a queue or in the table can still be read.
+//!
+//! A fixture is frozen: who changes a shape adds a new fixture beside the old one. That today's code also writes the
+//! newest one makes a change of shape visible here.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tidepost_core::category::Category;
+use tidepost_core::ids::{MessageId, SubscriberId};
+use tidepost_core::message::{Message, Status, summary};
+use tidepost_core::outcome::Outcome;
+use tidepost_core::person::Person;
+use tidepost_core::quota::Quota;
+use tidepost_core::reason::ReasonCode;
+use tidepost_core::receipt::Receipt;
+use tidepost_io::queue::NowTask;
+
+use super::{read, root};
+
+/// The message of all fixtures.
+const MESSAGE: &str = "m_bomg7ayoct5r3ecrwo6q";
+
+fn fixture<T: DeserializeOwned>(path: &str) -> T {
+    serde_json::from_str(&read(format!("tests/fixtures/{path}"))).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Reads the newest fixture of a shape and shows that it is what is written today.
+fn current<T: DeserializeOwned + Serialize>(path: &str) -> T {
+    let value: T = fixture(path);
+    assert_eq!(
+        serde_json::to_value(&value).unwrap(),
+        fixture::<Value>(path),
+        "{path} is not what is written today"
+    );
+    value
+}
+
+#[test]
+fn the_queues_first_payload() {
+    let NowTask::V1(task) = current("queue/now_v1.json");
+    assert_eq!(task.id.to_string(), MESSAGE);
+    assert_eq!(task.to, SubscriberId::new("shop", "oUSER0001"));
+    assert_eq!(task.not_after.to_string(), "2026-11-21T10:00:00Z");
+}
+
+#[test]
+fn the_first_person() {
+    let person: Person = current("items/person_v1.json");
+    let subscriber = person.subscriber(&SubscriberId::new("shop", "oUSER0001")).unwrap();
+    let available = |template: &str, at: &str| subscriber.grants[template].available(at.parse().unwrap());
+    assert_eq!(available("TMPL_A", "2026-11-21T03:00:00Z"), 2);
+    assert_eq!(
+        available("TMPL_A", "2026-12-01T00:00:00Z"),
+        1,
+        "one of the grants expires"
+    );
+    assert_eq!(available("TMPL_B", "2026-12-01T00:00:00Z"), 1);
+    let send = person.sends.find(MessageId::parse(MESSAGE).unwrap()).unwrap();
+    assert_eq!(send.nonce.to_string(), "0102030405060708");
+    assert_eq!((person.sends.iter().count(), person.counters["sd"].1), (2, 2));
+    assert_eq!((person.purchases.count(), person.purchases.total_cents()), (1, 2_933));
+    assert_eq!(person.attributes["name"], "小王");
+    assert_eq!(person.preferences.topics["sales"], false);
+    assert_eq!(person.time_zone.as_deref(), Some("Asia/Urumqi"));
+    assert!(person.tags.contains("vip") && person.links.contains("wechat/oUNION1"));
+}
+
+#[test]
+fn the_first_messages() {
+    let waiting: Message = current("items/message_waiting_v1.json");
+    let (status, reason, until) = summary(waiting.standing());
+    assert_eq!(
+        (status, reason.unwrap().code),
+        (Status::Waiting, ReasonCode::QuietHours)
+    );
+    assert_eq!(until.unwrap().to_string(), "2026-11-21T02:30:00Z");
+    assert_eq!(
+        (waiting.category, waiting.data["thing1"].as_str()),
+        (Category::Reminder, "手冲咖啡两杯")
+    );
+
+    let ended: Message = current("items/message_ended_v1.json");
+    let (status, reason, _) = summary(ended.standing());
+    assert_eq!((status, reason.unwrap().code), (Status::Refused, ReasonCode::NoGrant));
+    assert_eq!(ended.subscriber(), SubscriberId::new("shop", "oUSER0001"));
+    assert!(ended.data.is_empty());
+}
+
+#[test]
+fn the_first_receipt() {
+    let receipt: Receipt = current("items/receipt_v1.json");
+    let delivered = receipt.find(MessageId::parse(MESSAGE).unwrap()).unwrap().ending;
+    assert_eq!(delivered.outcome, Outcome::Delivered);
+    assert_eq!(
+        delivered.platform.unwrap().message_id.as_deref(),
+        Some("3248682510344192008")
+    );
+    let (group, _) = receipt.find_platform_id("3248682510344192008").unwrap();
+    assert_eq!((group.template.as_str(), group.topic.as_str()), ("TMPL_A", "orders"));
+    let unknown = &group.entries()[1].ending;
+    assert_eq!(
+        (unknown.outcome, unknown.reason.as_ref().unwrap().code),
+        (Outcome::Unknown, ReasonCode::Timeout)
+    );
+}
+
+#[test]
+fn the_first_quota() {
+    let quota: Quota = current("items/quota_v1.json");
+    assert!(quota.holds("0102030405060708"));
+    let back = quota.give_back("0102030405060708", 5).unwrap();
+    assert!(!back.holds("0102030405060708"));
+}
+
+/// The vectors are the ones that were handed over, where the folder that they came in is beside the repository.
+#[test]
+fn the_wechat_vectors_are_unchanged() {
+    let original = root().join("../shared/reference/wechat_crypto_vectors.json");
+    match std::fs::read_to_string(&original) {
+        Ok(text) => assert_eq!(read("tests/fixtures/wechat_crypto_vectors.json"), text),
+        Err(_) => eprintln!("skipped: the original vectors are not beside this repository"),
+    }
+}
