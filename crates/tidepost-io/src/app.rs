@@ -3,6 +3,7 @@
 use aws_config::SdkConfig;
 use jiff::Timestamp;
 use thiserror::Error;
+use tidepost_core::time::fixed_period;
 
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
@@ -67,6 +68,8 @@ impl App {
         for id in waiting_for_room {
             let Some(channel) = self.store.channel(&id).await? else { continue };
             let room_at = self.store.quota(&id).await?.next_room(&channel, now);
+            // Where there is room already they wait for the next tick.
+            let room_at = if room_at <= now { fixed_period(60, now).closes_at } else { room_at };
             next = Some(next.map_or(room_at, |next| next.min(room_at)));
         }
         Ok(next)

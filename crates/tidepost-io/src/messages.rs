@@ -68,6 +68,11 @@ fn due_text(due: Timestamp) -> String {
     format!("{:010}", due.as_second() + i64::from(due.subsec_nanosecond() > 0))
 }
 
+fn due_of(sort_key: &str) -> Timestamp {
+    let second = sort_key.split('#').next().and_then(|text| text.parse().ok());
+    second.and_then(|second| Timestamp::from_second(second).ok()).unwrap_or(Timestamp::MIN)
+}
+
 fn receipt_partition(channel: &str, hour: Timestamp) -> String {
     format!("R#{channel}#{}", hour.as_second() / 3_600)
 }
@@ -176,33 +181,22 @@ impl Store {
             .await
     }
 
-    /// What may go by `now`, with the keys to forget it by.
+    /// What may go by `until`: when, the key to forget it by, and what was parked.
     ///
     /// # Errors
     /// [`StoreError`] when DynamoDB fails.
-    pub async fn due(&self, now: Timestamp) -> Result<Vec<(Key, Parked)>, StoreError> {
-        let last = format!("{:010}#{LAST}", now.as_second());
+    pub async fn due(&self, until: Timestamp) -> Result<Vec<(Timestamp, Key, Parked)>, StoreError> {
+        let last = format!("{:010}#{LAST}", until.as_second());
         let shards = (0..PARKED_SHARDS).map(|shard| {
             let last = &last;
             async move {
                 let partition = parked_partition(shard);
-                let rows = self
-                    .query_all::<Parked>(&Range {
-                        to: last,
-                        ..Range::all(&partition)
-                    })
-                    .await?;
-                Ok::<_, StoreError>(
-                    rows.into_iter()
-                        .map(move |(sk, parked)| (Key::new(&partition, sk), parked)),
-                )
+                let rows = self.query_all::<Parked>(&Range { to: last, ..Range::all(&partition) }).await?;
+                let due = rows.into_iter().map(move |(sk, parked)| (due_of(&sk), Key::new(&partition, sk), parked));
+                Ok::<_, StoreError>(due)
             }
         });
-        Ok(futures::future::try_join_all(shards)
-            .await?
-            .into_iter()
-            .flatten()
-            .collect())
+        Ok(futures::future::try_join_all(shards).await?.into_iter().flatten().collect())
     }
 
     /// When the first of the messages parked for later may go, and the channels whose messages could go already and wait
@@ -219,8 +213,7 @@ impl Store {
                 let first = Range { limit: 1, ..Range::all(&partition) };
                 let overdue = self.query::<Parked>(&Range { to: later, ..first }).await?;
                 let next = self.query::<Parked>(&Range { from: later, ..first }).await?;
-                let second = next.items.first().and_then(|(sk, _)| sk.split('#').next()?.parse::<i64>().ok());
-                let next = second.and_then(|second| Timestamp::from_second(second).ok());
+                let next = next.items.first().map(|(sk, _)| due_of(sk));
                 Ok::<_, StoreError>((next, overdue.items.into_iter().map(|(_, parked)| parked.channel)))
             }
         });

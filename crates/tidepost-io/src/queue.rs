@@ -59,53 +59,38 @@ impl NowQueue {
             .client
             .send_message()
             .queue_url(&self.url)
-            .message_body(body(task)?);
+            .message_body(body(&task)?);
         send.send()
             .await
             .map(drop)
             .map_err(|error| QueueError(DisplayErrorContext(error).to_string()))
     }
 
-    /// Queues many messages; returns how many SQS took of them, counted from the first.
+    /// Queues many messages, each with the seconds that the queue holds it back (at most 900).
     ///
     /// # Errors
     /// [`QueueError`] when SQS fails; some may be queued all the same.
-    pub async fn send_all(&self, tasks: Vec<MessageTask>) -> Result<(), QueueError> {
-        let mut bodies = tasks
-            .into_iter()
-            .map(body)
-            .collect::<Result<Vec<_>, _>>()?
-            .into_iter()
-            .peekable();
-        while bodies.peek().is_some() {
-            let entries = bodies.by_ref().take(BATCH_MAX).enumerate().map(|(index, body)| {
+    pub async fn send_all(&self, tasks: Vec<(MessageTask, i32)>) -> Result<(), QueueError> {
+        for chunk in tasks.chunks(BATCH_MAX) {
+            let entries = chunk.iter().enumerate().map(|(index, (task, delay_seconds))| {
                 let entry = SendMessageBatchRequestEntry::builder()
                     .id(index.to_string())
-                    .message_body(body);
+                    .message_body(body(task)?)
+                    .delay_seconds(*delay_seconds);
                 entry.build().map_err(|error| QueueError(error.to_string()))
             });
             let entries = entries.collect::<Result<Vec<_>, _>>()?;
-            let send = self
-                .client
-                .send_message_batch()
-                .queue_url(&self.url)
-                .set_entries(Some(entries));
-            let answer = send
-                .send()
-                .await
-                .map_err(|error| QueueError(DisplayErrorContext(error).to_string()))?;
+            let send = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(entries));
+            let answer = send.send().await.map_err(|error| QueueError(DisplayErrorContext(error).to_string()))?;
             if let Some(failed) = answer.failed().first() {
-                return Err(QueueError(format!(
-                    "{} {}",
-                    failed.code(),
-                    failed.message().unwrap_or_default()
-                )));
+                let detail = format!("{} {}", failed.code(), failed.message().unwrap_or_default());
+                return Err(QueueError(detail));
             }
         }
         Ok(())
     }
 }
 
-fn body(task: MessageTask) -> Result<String, QueueError> {
-    serde_json::to_string(&NowTask::V1(task)).map_err(|error| QueueError(error.to_string()))
+fn body(task: &MessageTask) -> Result<String, QueueError> {
+    serde_json::to_string(&NowTask::V1(task.clone())).map_err(|error| QueueError(error.to_string()))
 }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 use tidepost_core::category::Category;
-use tidepost_core::decide::{Hold, wait_or_refuse};
+use tidepost_core::decide::{Hold, wait, wait_or_refuse};
 use tidepost_core::ids::{MessageId, Nonce, SubscriberId};
 use tidepost_core::message::{Message, Standing};
 use tidepost_core::outcome::Ending;
@@ -24,7 +24,7 @@ use tidepost_io::tokens::NoToken;
 
 use crate::Unfinished;
 use crate::book::Book;
-use crate::plan::{Candidate, plan};
+use crate::plan::{Candidate, case, plan};
 
 /// Sends in flight at once.
 const IN_FLIGHT_MAX: usize = 64;
@@ -109,7 +109,9 @@ impl Delivery<'_> {
                 Err(shortage) => {
                     let rest = waiting.split_off(alike);
                     for candidate in std::mem::replace(&mut waiting, rest) {
-                        let hold = wait_or_refuse(&candidate.offer, shortage.until, Some(shortage.reason.clone()));
+                        let now = self.app.clock.now();
+                        let case = case(self.state, candidate.template, &candidate.entry, &candidate.offer, now);
+                        let hold = wait(&case, shortage.until, shortage.reason.clone());
                         self.hold(candidate.id, &candidate.message, hold).await;
                     }
                 }

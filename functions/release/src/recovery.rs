@@ -83,12 +83,12 @@ async fn look_after(app: &App, rows: Vec<(String, Message)>) -> Result<(), Store
         .collect();
     let subscribers: Vec<SubscriberId> = open.iter().map(|(_, row)| row.subscriber()).collect();
     let people: HashMap<SubscriberId, Entry> = app.store.people(&subscribers).await?;
-    let mut lost = Vec::new();
+    let mut lost: Vec<(MessageTask, i32)> = Vec::new();
     for (id, message) in open {
         let Some(entry) = people.get(&message.subscriber()) else {
             continue;
         };
-        lost.extend(look_after_one(app, id, &message, entry).await?);
+        lost.extend(look_after_one(app, id, &message, entry).await?.map(|task| (task, 0)));
     }
     if let Err(error) = app.now_queue.send_all(lost).await {
         tracing::warn!(%error, "lost messages could not be queued; the next walk tries again");

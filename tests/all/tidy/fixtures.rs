@@ -61,7 +61,7 @@ fn the_first_person() {
     assert_eq!((person.sends.iter().count(), person.counters["sd"].1), (2, 2));
     assert_eq!((person.purchases.count(), person.purchases.total_cents()), (1, 2_933));
     assert_eq!(person.attributes["name"], "小王");
-    assert_eq!(person.preferences.topics["sales"], false);
+    assert!(!person.preferences.topics["sales"]);
     assert_eq!(person.time_zone.as_deref(), Some("Asia/Urumqi"));
     assert!(person.tags.contains("vip") && person.links.contains("wechat/oUNION1"));
 }

@@ -123,6 +123,15 @@ pub fn decide(case: &Case<'_>) -> Option<Hold> {
     Some(wait_or_refuse(case.offer, until, reason))
 }
 
+/// What a wait until `until`, for a reason outside the rules, comes to: the rules are asked again as of then.
+#[must_use]
+pub fn wait(case: &Case<'_>, until: Timestamp, reason: Reason) -> Hold {
+    match decide(&Case { now: until, ..*case }) {
+        Some(hold @ Hold::Wait { .. }) => hold,
+        _ => wait_or_refuse(case.offer, until, Some(reason)),
+    }
+}
+
 /// A wait that the offer can afford, or the refusal that it amounts to.
 #[must_use]
 pub fn wait_or_refuse(offer: &Offer, until: Timestamp, reason: Option<Reason>) -> Hold {

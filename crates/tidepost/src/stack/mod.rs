@@ -160,6 +160,7 @@ impl Stack {
             host: host.watch(),
             simulators: simulated,
             appointment: watch::Sender::new(options.appointment),
+            parked: watch::Sender::new(None),
         };
         // Ends with `stop`; nobody waits for it.
         drop(clock::drive(clock.clone(), options.speed, watch.clone(), stop.clone()));
@@ -252,6 +253,8 @@ struct StackWatch {
     simulators: Option<platform_simulators::Simulators>,
     /// A time that somebody outside waits for.
     appointment: watch::Sender<Option<Timestamp>>,
+    /// What is parked, as of so much work begun.
+    parked: watch::Sender<Option<(u64, Option<Timestamp>)>>,
 }
 
 impl Idle for StackWatch {
@@ -265,8 +268,14 @@ impl Idle for StackWatch {
 
     async fn next_due(&self) -> Option<Timestamp> {
         let appointment = *self.appointment.borrow();
-        // Without an answer nothing may be jumped over.
-        let parked = self.app.next_due().await.unwrap_or_else(|_| Some(self.app.clock.now()));
+        let begun = self.host.work_begun();
+        let known = self.parked.borrow().filter(|(as_of, _)| *as_of == begun).map(|(_, next)| next);
+        let parked = match known {
+            Some(next) => next,
+            // Without an answer nothing may be jumped over.
+            None => self.app.next_due().await.unwrap_or_else(|_| Some(self.app.clock.now())),
+        };
+        self.parked.send_replace(Some((begun, parked)));
         [appointment, parked].into_iter().flatten().min()
     }
 }

@@ -1,6 +1,6 @@
 //! The stand-ins for AWS: DynamoDB and SQS behind one endpoint on loopback, speaking the real protocols.
 //!
-//! DynamoDB is `dynoxide`'s own HTTP server on a private port; SQS is `winterbaume-sqs`. One [`front`] takes the calls of
+//! DynamoDB is `dynoxide`'s own HTTP server on a private port; SQS is `winterbaume-sqs`. One front takes the calls of
 //! both and tells them apart by the `X-Amz-Target` header, so that `AWS_ENDPOINT_URL` is all that differs from AWS.
 
 mod front;

@@ -152,6 +152,12 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// How much work was ever begun: what was read from the stores stays true while this does not change.
+    #[must_use]
+    pub fn work_begun(&self) -> u64 {
+        self.activity.now().begun
+    }
+
     /// Whether nothing is in flight: no invocation, no HTTP call, every schedule has fired for this minute, and the queue
     /// is empty, hidden and delayed messages included.
     pub async fn is_idle(&self) -> bool {
