@@ -18,11 +18,7 @@ fn read(path: impl AsRef<Path>) -> String {
 
 /// The standard output of a program run at the root.
 fn output(program: &str, arguments: &[&str]) -> String {
-    let output = std::process::Command::new(program)
-        .args(arguments)
-        .current_dir(root())
-        .output()
-        .unwrap();
+    let output = std::process::Command::new(program).args(arguments).current_dir(root()).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {arguments:?}: {errors}");
     String::from_utf8(output.stdout).unwrap()

@@ -12,7 +12,5 @@ async fn main() -> std::io::Result<()> {
         // Without a handler for it, the signal ends the process at once, which is as good here.
         let _ = tokio::signal::ctrl_c().await;
     };
-    Simulators::new(SimClock::system(), 1)
-        .serve(listener, interrupted)
-        .await
+    Simulators::new(SimClock::system(), 1).serve(listener, interrupted).await
 }

@@ -27,10 +27,7 @@ impl SimClock {
 
     /// The machine's own clock, for simulators that run alone.
     #[must_use]
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place where a stand-alone simulator reads the wall clock"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the one place where a stand-alone simulator reads the wall clock")]
     pub fn system() -> Self {
         Self::new(Arc::new(Timestamp::now), 1.0)
     }
@@ -50,8 +47,6 @@ impl SimClock {
 
 impl fmt::Debug for SimClock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SimClock")
-            .field("speed", &self.speed)
-            .finish_non_exhaustive()
+        f.debug_struct("SimClock").field("speed", &self.speed).finish_non_exhaustive()
     }
 }

@@ -48,15 +48,8 @@ type Words = Query<HashMap<String, String>>;
 const PAGE_LENGTH: usize = 100;
 const PAGE_LIMIT: usize = 1000;
 /// The words a dialog can answer with.
-const WORDS: [&str; 7] = [
-    "accept",
-    "reject",
-    "ban",
-    "filter",
-    "acceptWithAudio",
-    "acceptWithAlert",
-    "acceptWithForcePush",
-];
+const WORDS: [&str; 7] =
+    ["accept", "reject", "ban", "filter", "acceptWithAudio", "acceptWithAlert", "acceptWithForcePush"];
 
 pub(crate) fn router() -> Router<Arc<World>> {
     Router::new()
@@ -69,10 +62,7 @@ pub(crate) fn router() -> Router<Arc<World>> {
         .route("/sim/wechat/apps/{app_id}/calls", get(calls))
         .route("/sim/wechat/apps/{app_id}/callbacks", get(callbacks))
         .route("/sim/wechat/apps/{app_id}/windows", get(windows))
-        .route(
-            "/sim/wechat/faults",
-            get(list_faults).post(add_fault).delete(clear_faults),
-        )
+        .route("/sim/wechat/faults", get(list_faults).post(add_fault).delete(clear_faults))
         .route("/sim/reset", post(reset))
         .route("/sim/clock", get(clock))
 }
@@ -91,34 +81,22 @@ async fn read(body: Body) -> Result<axum::body::Bytes, Problem> {
 }
 
 fn find(world: &World, app_id: &str) -> Result<Arc<App>, Problem> {
-    world
-        .app(app_id)
-        .ok_or_else(|| Problem::NotFound(format!("no app {app_id}")))
+    world.app(app_id).ok_or_else(|| Problem::NotFound(format!("no app {app_id}")))
 }
 
 fn is_id(text: &str) -> bool {
     (1..=128).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
 }
 
 async fn put_app(State(world): Shared, Path(app_id): Path<String>, body: Body) -> Result<Response, Problem> {
     let config: AppConfig = parse(&read(body).await?)?;
     let mut errors = config.check();
     if !is_id(&app_id) {
-        errors.push(FieldError::new(
-            "appid",
-            "field_invalid",
-            "letters, digits and _.- only",
-        ));
+        errors.push(FieldError::new("appid", "field_invalid", "letters, digits and _.- only"));
     }
     for (index, openid) in config.people.iter().enumerate().filter(|(_, openid)| !is_id(openid)) {
-        errors.push(FieldError::new(
-            format!("people[{index}]"),
-            "field_invalid",
-            format!("{openid} is no openid"),
-        ));
+        errors.push(FieldError::new(format!("people[{index}]"), "field_invalid", format!("{openid} is no openid")));
     }
     if !errors.is_empty() {
         return Err(Problem::Fields(errors));
@@ -153,46 +131,22 @@ impl Answers {
     fn check(&self, state: &AppState) -> Result<(), Problem> {
         let mut errors = Vec::new();
         if !is_id(&self.openid) {
-            errors.push(FieldError::new(
-                "openid",
-                "field_invalid",
-                "letters, digits and _.- only",
-            ));
+            errors.push(FieldError::new("openid", "field_invalid", "letters, digits and _.- only"));
         }
         for (template, word) in &self.results {
             let field = format!("results.{template}");
-            if state
-                .templates
-                .get(template)
-                .is_none_or(|template| template.kind().is_none())
-            {
-                errors.push(FieldError::new(
-                    &field,
-                    "template_unknown",
-                    "no subscription template of this app",
-                ));
+            if state.templates.get(template).is_none_or(|template| template.kind().is_none()) {
+                errors.push(FieldError::new(&field, "template_unknown", "no subscription template of this app"));
             }
             if !WORDS.contains(&word.as_str()) {
-                errors.push(FieldError::new(
-                    &field,
-                    "field_invalid",
-                    format!("one of {}", WORDS.join(" ")),
-                ));
+                errors.push(FieldError::new(&field, "field_invalid", format!("one of {}", WORDS.join(" "))));
             }
         }
-        if errors.is_empty() {
-            Ok(())
-        } else {
-            Err(Problem::Fields(errors))
-        }
+        if errors.is_empty() { Ok(()) } else { Err(Problem::Fields(errors)) }
     }
 
     fn answers(&self, wanted: impl Fn(&str) -> bool) -> Vec<(String, String)> {
-        self.results
-            .iter()
-            .filter(|(_, word)| wanted(word))
-            .map(|(t, w)| (t.clone(), w.clone()))
-            .collect()
+        self.results.iter().filter(|(_, word)| wanted(word)).map(|(t, w)| (t.clone(), w.clone())).collect()
     }
 }
 
@@ -216,11 +170,7 @@ fn answer(app: &App, answers: &Answers, apply: impl Fn(&mut crate::truth::Grant,
 }
 
 async fn tell(world: &Arc<World>, app: &Arc<App>, openid: &str, content: Content, cause: &str) -> Json<Value> {
-    let event = Event {
-        openid: openid.into(),
-        at: world.now(),
-        content,
-    };
+    let event = Event { openid: openid.into(), at: world.now(), content };
     let callback = world.deliveries.emit_and_wait(world, app, event, cause).await;
     Json(json!({"callback": callback}))
 }
@@ -285,9 +235,9 @@ fn paging(words: &HashMap<String, String>) -> Result<(usize, usize), Problem> {
     };
     let from = match words.get("cursor") {
         None => 0,
-        Some(text) => text
-            .parse()
-            .map_err(|_| Problem::field(FieldError::new("cursor", "field_invalid", "not a cursor")))?,
+        Some(text) => {
+            text.parse().map_err(|_| Problem::field(FieldError::new("cursor", "field_invalid", "not a cursor")))?
+        }
     };
     Ok((from, limit))
 }
@@ -303,20 +253,14 @@ async fn received(
 ) -> Result<Json<Value>, Problem> {
     let (from, limit) = paging(&words)?;
     let app = find(&world, &app_id)?;
-    let items = app
-        .state()
-        .people
-        .received_items(words.get("openid").map(String::as_str), from, limit);
+    let items = app.state().people.received_items(words.get("openid").map(String::as_str), from, limit);
     Ok(listed(items))
 }
 
 async fn grants(State(world): Shared, Path(app_id): Path<String>, Query(words): Words) -> Result<Json<Value>, Problem> {
     let (from, limit) = paging(&words)?;
     let app = find(&world, &app_id)?;
-    let items = app
-        .state()
-        .people
-        .grant_items(words.get("openid").map(String::as_str), from, limit);
+    let items = app.state().people.grant_items(words.get("openid").map(String::as_str), from, limit);
     Ok(listed(items))
 }
 
@@ -353,20 +297,12 @@ async fn windows(
 async fn add_fault(State(world): Shared, body: Body) -> Result<Response, Problem> {
     let request: FaultRequest = parse(&read(body).await?)?;
     if !(0.0..=1.0).contains(&request.matches.probability) {
-        return Err(Problem::field(FieldError::new(
-            "match.probability",
-            "field_invalid",
-            "0 to 1",
-        )));
+        return Err(Problem::field(FieldError::new("match.probability", "field_invalid", "0 to 1")));
     }
     if let crate::faults::Fault::Http { status } = request.fault
         && !(200..=599).contains(&status)
     {
-        return Err(Problem::field(FieldError::new(
-            "fault.status",
-            "field_invalid",
-            "200 to 599",
-        )));
+        return Err(Problem::field(FieldError::new("fault.status", "field_invalid", "200 to 599")));
     }
     let id = world.faults().add(request);
     Ok((StatusCode::CREATED, Json(json!({"id": &*id}))).into_response())
@@ -390,14 +326,7 @@ async fn reset(State(world): Shared) -> StatusCode {
 async fn clock(State(world): Shared) -> Json<Value> {
     let speed = world.clock.speed();
     // A whole speed is shown without a fraction, as the contract shows it.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "whole and small, checked in the same line"
-    )]
-    let speed = if speed.fract() == 0.0 && speed.abs() < 1e9 {
-        json!(speed as i64)
-    } else {
-        json!(speed)
-    };
+    #[expect(clippy::cast_possible_truncation, reason = "whole and small, checked in the same line")]
+    let speed = if speed.fract() == 0.0 && speed.abs() < 1e9 { json!(speed as i64) } else { json!(speed) };
     Json(json!({"now": world.now().to_string(), "speed": speed}))
 }

@@ -73,16 +73,9 @@ pub(crate) struct Deliveries {
 
 impl Deliveries {
     pub(crate) fn new() -> Self {
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .timeout(Duration::from_secs(DEADLINE_SECONDS))
-            .build();
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(DEADLINE_SECONDS)).build();
         // Building fails only without a usable TLS store; the default client says so when it is used.
-        Self {
-            queues: Mutex::default(),
-            pending: watch::Sender::new(0),
-            client: client.unwrap_or_default(),
-        }
+        Self { queues: Mutex::default(), pending: watch::Sender::new(0), client: client.unwrap_or_default() }
     }
 
     pub(crate) fn pending(&self) -> usize {
@@ -117,11 +110,7 @@ impl Deliveries {
             *failure = Some(failed);
         }
         for _ in 0..=plan.extra_copies {
-            if plan.hold_back {
-                self.hold(world, app, event.clone())
-            } else {
-                self.queue(world, app, event.clone())
-            }
+            if plan.hold_back { self.hold(world, app, event.clone()) } else { self.queue(world, app, event.clone()) }
         }
     }
 
@@ -144,11 +133,7 @@ impl Deliveries {
         for _ in 0..plan.extra_copies {
             self.queue(world, app, event.clone());
         }
-        let job = Job {
-            app: Arc::clone(app),
-            event,
-            pending: Pending::new(&self.pending),
-        };
+        let job = Job { app: Arc::clone(app), event, pending: Pending::new(&self.pending) };
         let world = Arc::clone(world);
         // In a task of its own: the event goes out even when whoever asked does not wait for it.
         match tokio::spawn(async move { deliver(&world, job).await }).await {
@@ -158,11 +143,7 @@ impl Deliveries {
     }
 
     fn queue(&self, world: &Arc<World>, app: &Arc<App>, event: Event) {
-        let job = Job {
-            app: Arc::clone(app),
-            event,
-            pending: Pending::new(&self.pending),
-        };
+        let job = Job { app: Arc::clone(app), event, pending: Pending::new(&self.pending) };
         let start = {
             let mut queues = lock(&self.queues);
             if queues.waiting.len() >= QUEUE_LIMIT {
@@ -181,11 +162,7 @@ impl Deliveries {
     }
 
     fn hold(&self, world: &Arc<World>, app: &Arc<App>, event: Event) {
-        let job = Job {
-            app: Arc::clone(app),
-            event,
-            pending: Pending::new(&self.pending),
-        };
+        let job = Job { app: Arc::clone(app), event, pending: Pending::new(&self.pending) };
         lock(&self.queues).held.push(job);
         let (world, app) = (Arc::clone(world), Arc::clone(app));
         tokio::spawn(async move {
@@ -198,9 +175,8 @@ impl Deliveries {
     fn release(&self, world: &Arc<World>, app: &Arc<App>) {
         let freed: Vec<Job> = {
             let mut queues = lock(&self.queues);
-            let (freed, kept) = std::mem::take(&mut queues.held)
-                .into_iter()
-                .partition(|job| Arc::ptr_eq(&job.app, app));
+            let (freed, kept) =
+                std::mem::take(&mut queues.held).into_iter().partition(|job| Arc::ptr_eq(&job.app, app));
             queues.held = kept;
             freed
         };
@@ -235,18 +211,10 @@ impl Deliveries {
 
     /// Up to three tries; only HTTP 200 in time ends them early. A retry repeats the request byte for byte.
     async fn push(&self, push: &Push) -> Outcome {
-        let mut outcome = Outcome {
-            attempts: 0,
-            status: None,
-            body: None,
-        };
+        let mut outcome = Outcome { attempts: 0, status: None, body: None };
         while outcome.attempts < ATTEMPTS && outcome.status != Some(200) {
             outcome.attempts += 1;
-            let request = self
-                .client
-                .post(&push.url)
-                .header("content-type", push.content_type)
-                .body(push.body.clone());
+            let request = self.client.post(&push.url).header("content-type", push.content_type).body(push.body.clone());
             (outcome.status, outcome.body) = match request.send().await {
                 Ok(response) => {
                     let status = response.status().as_u16();

@@ -39,13 +39,7 @@ pub(crate) struct Match {
 
 impl Default for Match {
     fn default() -> Self {
-        Self {
-            path: None,
-            openid: None,
-            after: 0,
-            times: None,
-            probability: always(),
-        }
+        Self { path: None, openid: None, after: 0, times: None, probability: always() }
     }
 }
 
@@ -200,12 +194,7 @@ impl FaultBook {
     pub(crate) fn add(&mut self, request: FaultRequest) -> Arc<str> {
         self.made += 1;
         let id: Arc<str> = format!("f{}", self.made).into();
-        self.armed.push(Armed {
-            id: Arc::clone(&id),
-            request,
-            seen: 0,
-            hit: 0,
-        });
+        self.armed.push(Armed { id: Arc::clone(&id), request, seen: 0, hit: 0 });
         id
     }
 
@@ -228,11 +217,7 @@ impl FaultBook {
 
     pub(crate) fn plan_call(&mut self, path: &str, openid: Option<&str>, random: &mut impl Rng) -> CallPlan {
         let mut plan = CallPlan::default();
-        for armed in self
-            .armed
-            .iter_mut()
-            .filter(|armed| !armed.request.fault.hits_callbacks())
-        {
+        for armed in self.armed.iter_mut().filter(|armed| !armed.request.fault.hits_callbacks()) {
             if plan.instead.is_some() || !armed.hits(&[path], openid, random) {
                 continue;
             }
@@ -240,19 +225,15 @@ impl FaultBook {
             match &armed.request.fault {
                 Fault::Errcode { errcode, errmsg } => plan.instead = Some(Instead::Errcode(*errcode, errmsg.clone())),
                 Fault::Http { status } => plan.instead = Some(Instead::Http(*status)),
-                Fault::Delay {
-                    milliseconds,
-                    before_processing: true,
-                } => plan.delay_before_milliseconds += milliseconds,
-                Fault::Delay {
-                    milliseconds,
-                    before_processing: false,
-                } => plan.delay_after_milliseconds += milliseconds,
+                Fault::Delay { milliseconds, before_processing: true } => {
+                    plan.delay_before_milliseconds += milliseconds
+                }
+                Fault::Delay { milliseconds, before_processing: false } => {
+                    plan.delay_after_milliseconds += milliseconds
+                }
                 Fault::TimeoutAfterDelivery {} => plan.hang = true,
                 Fault::Disconnect { after_processing: true } => plan.cut = true,
-                Fault::Disconnect {
-                    after_processing: false,
-                } => plan.instead = Some(Instead::Disconnect),
+                Fault::Disconnect { after_processing: false } => plan.instead = Some(Instead::Disconnect),
                 Fault::RevokeToken { sticky } => plan.revoke = Some(Revoke { sticky: *sticky }),
                 _ => {}
             }
@@ -262,11 +243,7 @@ impl FaultBook {
 
     pub(crate) fn plan_callback(&mut self, names: &[&str], openid: &str, random: &mut impl Rng) -> CallbackPlan {
         let mut plan = CallbackPlan::default();
-        for armed in self
-            .armed
-            .iter_mut()
-            .filter(|armed| armed.request.fault.hits_callbacks())
-        {
+        for armed in self.armed.iter_mut().filter(|armed| armed.request.fault.hits_callbacks()) {
             if !armed.hits(names, Some(openid), random) {
                 continue;
             }
@@ -312,9 +289,7 @@ mod tests {
         let count = |seed| {
             let mut random = ChaCha8Rng::seed_from_u64(seed);
             let mut book = book(r#"{"match":{"probability":0.25},"fault":{"kind":"http","status":503}}"#);
-            (0..1000)
-                .filter(|_| book.plan_call("/a", None, &mut random).instead.is_some())
-                .count()
+            (0..1000).filter(|_| book.plan_call("/a", None, &mut random).instead.is_some()).count()
         };
         assert_eq!(count(7), count(7));
         assert!((200..300).contains(&count(7)), "{}", count(7));

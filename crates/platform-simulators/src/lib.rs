@@ -53,17 +53,12 @@ impl Simulators {
     /// Simulators without any app yet. All randomness (tokens, ids, nonces, fault chances) comes from `seed`.
     #[must_use]
     pub fn new(clock: SimClock, seed: u64) -> Self {
-        Self {
-            world: Arc::new(World::new(clock, seed)),
-        }
+        Self { world: Arc::new(World::new(clock, seed)) }
     }
 
     /// The platform's paths and the control paths, to be served on any listener.
     pub fn router(&self) -> Router {
-        wechat::router()
-            .merge(control::router())
-            .fallback(control::not_found)
-            .with_state(Arc::clone(&self.world))
+        wechat::router().merge(control::router()).fallback(control::not_found).with_state(Arc::clone(&self.world))
     }
 
     /// Serves until `shutdown` ends, then finishes what is in flight; calls that hang by a fault are cut.

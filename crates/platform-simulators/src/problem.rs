@@ -15,11 +15,7 @@ pub(crate) struct FieldError {
 
 impl FieldError {
     pub(crate) fn new(field: impl Into<String>, code: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            field: field.into(),
-            code,
-            message: message.into(),
-        }
+        Self { field: field.into(), code, message: message.into() }
     }
 }
 
@@ -43,19 +39,11 @@ impl IntoResponse for Problem {
         let (status, code, detail, errors) = match self {
             Self::NotJson(detail) => (StatusCode::BAD_REQUEST, "not_json", detail, Vec::new()),
             Self::NotFound(detail) => (StatusCode::NOT_FOUND, "not_found", detail, Vec::new()),
-            Self::TooLarge => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "body_too_large",
-                "at most 1 MiB".to_owned(),
-                Vec::new(),
-            ),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "at most 1 MiB".to_owned(), Vec::new()),
             Self::Fields(errors) => {
                 let code = errors.first().map_or("invalid", |first| first.code);
-                let detail = errors
-                    .iter()
-                    .map(|e| format!("{}: {}", e.field, e.message))
-                    .collect::<Vec<_>>()
-                    .join("; ");
+                let detail =
+                    errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect::<Vec<_>>().join("; ");
                 (StatusCode::UNPROCESSABLE_ENTITY, code, detail, errors)
             }
         };
@@ -67,12 +55,7 @@ impl IntoResponse for Problem {
             "detail": detail,
             "errors": errors,
         });
-        (
-            status,
-            [(header::CONTENT_TYPE, "application/problem+json")],
-            body.to_string(),
-        )
-            .into_response()
+        (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
     }
 }
 
@@ -108,11 +91,7 @@ fn field_error(path: &str, text: &str) -> FieldError {
         Some(name) => format!("{root}.{name}"),
         None => root.to_owned(),
     };
-    FieldError {
-        field,
-        code,
-        message: text.to_owned(),
-    }
+    FieldError { field, code, message: text.to_owned() }
 }
 
 #[cfg(test)]
@@ -143,16 +122,10 @@ mod tests {
     #[test]
     fn names_the_field() {
         assert_eq!(first_field(r#"{"other":1}"#), "other unknown_field");
-        assert_eq!(
-            first_field(r#"{"inner":{"known":1,"other":1}}"#),
-            "inner.other unknown_field"
-        );
+        assert_eq!(first_field(r#"{"inner":{"known":1,"other":1}}"#), "inner.other unknown_field");
         assert_eq!(first_field(r#"{"inner":{}}"#), "inner.known field_missing");
         assert_eq!(first_field(r#"{"inner":{"known":"x"}}"#), "inner.known field_invalid");
         assert!(matches!(parse::<Outer>(b"{"), Err(Problem::NotJson(_))));
-        assert!(matches!(
-            parse::<Outer>(br#"{"inner":{"known":1}} x"#),
-            Err(Problem::NotJson(_))
-        ));
+        assert!(matches!(parse::<Outer>(br#"{"inner":{"known":1}} x"#), Err(Problem::NotJson(_))));
     }
 }

@@ -62,12 +62,7 @@ pub(crate) struct Grant {
 
 impl Grant {
     fn none(kind: Kind) -> Self {
-        Self {
-            kind,
-            left: 0,
-            off: false,
-            sent: Tally::default(),
-        }
+        Self { kind, left: 0, off: false, sent: Tally::default() }
     }
 
     /// The person accepted in the dialog: one more, or the long-term right.
@@ -104,10 +99,7 @@ pub(crate) struct Person {
 
 impl Person {
     pub(crate) fn grant(&mut self, template: &str) -> Option<&mut Grant> {
-        self.grants
-            .iter_mut()
-            .find(|(id, _)| &**id == template)
-            .map(|(_, grant)| grant)
+        self.grants.iter_mut().find(|(id, _)| &**id == template).map(|(_, grant)| grant)
     }
 
     /// The grant of a template whose dialog the person has answered, made when it is the first answer. A template
@@ -184,11 +176,7 @@ impl People {
         if !self.knows(openid) {
             let openid: Arc<str> = openid.into();
             self.index.insert(Arc::clone(&openid), self.list.len());
-            self.list.push(Person {
-                openid,
-                grants: Vec::new(),
-                received: Vec::new(),
-            });
+            self.list.push(Person { openid, grants: Vec::new(), received: Vec::new() });
         }
         self.get(openid)
     }
@@ -214,10 +202,7 @@ impl People {
         let Some(person) = self.index.get(openid).and_then(|index| self.list.get(*index)) else {
             return (Vec::new(), None);
         };
-        let items = person
-            .received
-            .iter()
-            .filter_map(|at| self.received.get(usize::try_from(*at).ok()?));
+        let items = person.received.iter().filter_map(|at| self.received.get(usize::try_from(*at).ok()?));
         page(items, person.received.len(), from, limit, Received::item)
     }
 
@@ -225,10 +210,7 @@ impl People {
     pub(crate) fn grant_items(&self, openid: Option<&str>, from: usize, limit: usize) -> (Vec<Value>, Option<usize>) {
         if let Some(openid) = openid {
             let person = self.index.get(openid).and_then(|index| self.list.get(*index));
-            return (
-                person.map(|person| person.grant_items().collect()).unwrap_or_default(),
-                None,
-            );
+            return (person.map(|person| person.grant_items().collect()).unwrap_or_default(), None);
         }
         let mut items = Vec::new();
         for (position, person) in self.list.iter().enumerate().skip(from) {
@@ -292,10 +274,7 @@ pub(crate) struct Log<T> {
 
 impl<T> Default for Log<T> {
     fn default() -> Self {
-        Self {
-            dropped: 0,
-            entries: VecDeque::new(),
-        }
+        Self { dropped: 0, entries: VecDeque::new() }
     }
 }
 
@@ -336,8 +315,5 @@ pub(crate) fn page<T>(
     item: impl Fn(T) -> Value,
 ) -> (Vec<Value>, Option<usize>) {
     let end = from.saturating_add(limit);
-    (
-        items.skip(from).take(limit).map(item).collect(),
-        (end < total).then_some(end),
-    )
+    (items.skip(from).take(limit).map(item).collect(), (end < total).then_some(end))
 }

@@ -61,11 +61,7 @@ impl World {
         const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
         self.random(|random| {
             (0..length)
-                .filter_map(|_| {
-                    ALPHABET
-                        .get(usize::from(random.random::<u8>() % 64))
-                        .map(|b| char::from(*b))
-                })
+                .filter_map(|_| ALPHABET.get(usize::from(random.random::<u8>() % 64)).map(|b| char::from(*b)))
                 .collect()
         })
     }
@@ -75,20 +71,11 @@ impl World {
     }
 
     pub(crate) fn app(&self, app_id: &str) -> Option<Arc<App>> {
-        self.apps
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(app_id)
-            .cloned()
+        self.apps.read().unwrap_or_else(PoisonError::into_inner).get(app_id).cloned()
     }
 
     pub(crate) fn apps(&self) -> Vec<Arc<App>> {
-        self.apps
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .cloned()
-            .collect()
+        self.apps.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     /// The app, and whether it is new.
@@ -102,11 +89,7 @@ impl World {
     }
 
     pub(crate) fn token_owner(&self, token: &str) -> Option<Arc<App>> {
-        self.tokens
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(token)
-            .cloned()
+        self.tokens.read().unwrap_or_else(PoisonError::into_inner).get(token).cloned()
     }
 
     /// Makes new tokens known and long dead ones unknown.

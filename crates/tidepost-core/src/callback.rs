@@ -85,12 +85,7 @@ impl CallbackEvent {
     #[must_use]
     pub fn new(openid: String, created_at: Timestamp, kind: CallbackKind) -> Self {
         let dedupe_key = dedupe_key(&openid, created_at, &kind);
-        Self {
-            openid,
-            created_at,
-            dedupe_key,
-            kind,
-        }
+        Self { openid, created_at, dedupe_key, kind }
     }
 }
 
@@ -106,21 +101,13 @@ fn dedupe_key(openid: &str, created_at: Timestamp, kind: &CallbackKind) -> Strin
         }
     }
     let parts: Vec<&[u8]> = parts.iter().map(String::as_bytes).collect();
-    HEXLOWER.encode(
-        digest::of(&parts)
-            .first_chunk::<DEDUPE_KEY_BYTES>()
-            .unwrap_or(&[0; DEDUPE_KEY_BYTES]),
-    )
+    HEXLOWER.encode(digest::of(&parts).first_chunk::<DEDUPE_KEY_BYTES>().unwrap_or(&[0; DEDUPE_KEY_BYTES]))
 }
 
 fn add_answers(parts: &mut Vec<String>, event: &str, answers: &[ConsentAnswer]) {
     parts.push(event.to_owned());
     for answer in answers {
-        parts.extend([
-            answer.template.clone(),
-            answer.answer.clone(),
-            optional(answer.scene.as_deref()),
-        ]);
+        parts.extend([answer.template.clone(), answer.answer.clone(), optional(answer.scene.as_deref())]);
     }
 }
 
@@ -128,12 +115,7 @@ fn add_results(parts: &mut Vec<String>, results: &[SendResult]) {
     parts.push("sent".to_owned());
     for result in results {
         let message_id = optional(result.message_id.as_deref());
-        parts.extend([
-            result.template.clone(),
-            message_id,
-            result.code.to_string(),
-            result.status.clone(),
-        ]);
+        parts.extend([result.template.clone(), message_id, result.code.to_string(), result.status.clone()]);
     }
 }
 
@@ -147,11 +129,7 @@ mod tests {
     use super::*;
 
     fn answer(template: &str, answer: &str) -> ConsentAnswer {
-        ConsentAnswer {
-            template: template.to_owned(),
-            answer: answer.to_owned(),
-            scene: Some("0".to_owned()),
-        }
+        ConsentAnswer { template: template.to_owned(), answer: answer.to_owned(), scene: Some("0".to_owned()) }
     }
 
     fn popup(openid: &str, second: i64, answers: Vec<ConsentAnswer>) -> CallbackEvent {
@@ -169,9 +147,7 @@ mod tests {
     fn every_part_of_the_content_counts() {
         let answers = vec![answer("TMPL_A", "accept")];
         let base = popup("oUSER0001", 1, answers.clone());
-        let change = CallbackKind::Change {
-            answers: answers.clone(),
-        };
+        let change = CallbackKind::Change { answers: answers.clone() };
         let others = [
             popup("oUSER0002", 1, answers.clone()),
             popup("oUSER0001", 2, answers.clone()),

@@ -203,19 +203,12 @@ impl Default for Policy {
 /// 22:00 to 08:00: our choice, no source states one (DESIGN, 'Defaults from the field').
 #[expect(clippy::unnecessary_wraps, reason = "the default of an optional field")]
 fn default_quiet_hours() -> Option<QuietHours> {
-    Some(QuietHours {
-        from: jiff::civil::time(22, 0, 0, 0),
-        to: jiff::civil::time(8, 0, 0, 0),
-    })
+    Some(QuietHours { from: jiff::civil::time(22, 0, 0, 0), to: jiff::civil::time(8, 0, 0, 0) })
 }
 
 /// Five a day per person: our choice.
 fn default_caps() -> Vec<Cap> {
-    vec![Cap {
-        scope: CapScope::Subscriber,
-        per: CapPeriod::Day,
-        limit: 5,
-    }]
+    vec![Cap { scope: CapScope::Subscriber, per: CapPeriod::Day, limit: 5 }]
 }
 
 fn default_basic_ignores() -> BTreeSet<Respect> {
@@ -300,92 +293,59 @@ impl Channel {
     /// # Errors
     /// One [`Invalid`] for each field that breaks a rule.
     pub fn validate(&self) -> Result<(), Vec<Invalid>> {
-        let mut wrong = Vec::new();
-        let mut require = |holds: bool, field: &str, code: &str, message: &str| {
-            if !holds {
-                wrong.push(Invalid::new(field, code, message));
-            }
-        };
-        require(
-            !self.app_id.trim().is_empty(),
-            "app_id",
-            "field_empty",
-            "the platform's id of the account is needed",
-        );
-        require(
-            is_secret_ref(&self.secret_ref),
-            "secret_ref",
-            "secret_ref_malformed",
-            SECRET_REF_FORM,
-        );
-        if let Some(callback) = &self.callback {
-            require(
-                is_secret_ref(&callback.token_ref),
-                "callback.token_ref",
-                "secret_ref_malformed",
-                SECRET_REF_FORM,
-            );
-            let key = callback.encoding_aes_key_ref.as_deref();
-            let plain = callback.mode == CallbackMode::Plain;
-            require(
-                key.map_or(plain, is_secret_ref),
-                "callback.encoding_aes_key_ref",
-                "secret_ref_malformed",
-                "needed unless the mode is plain: env:NAME, file:PATH, secretsmanager:ARN or ssm:NAME",
-            );
-        }
-        require(
-            is_zone(&self.time_zone),
-            "time_zone",
-            "time_zone_unknown",
-            "must be an IANA zone such as Asia/Shanghai",
-        );
-        require(
-            self.rate_limit_per_second >= 1,
-            "rate_limit_per_second",
-            "out_of_range",
-            "must be at least 1",
-        );
-        require(
-            self.skew_milliseconds <= 10_000,
-            "skew_milliseconds",
-            "out_of_range",
-            "must be at most 10000",
-        );
-        require(
-            (100..=10_000).contains(&self.call_timeout_milliseconds),
-            "call_timeout_milliseconds",
-            "out_of_range",
-            "must be 100 to 10000",
-        );
-        require(
-            self.quota_rules.len() <= QUOTA_RULES_MAX,
-            "quota_rules",
-            "too_many",
-            "at most 8 rules",
-        );
+        let mut wrong = self.validate_account();
+        wrong.extend(self.validate_pace());
         for (index, rule) in self.quota_rules.iter().enumerate() {
             wrong.extend(rule.validate(&format!("quota_rules[{index}]")));
-        }
-        for (index, rule) in self.quota_rules.iter().enumerate() {
             if self.quota_rules.iter().take(index).any(|earlier| earlier.id == rule.id) {
-                wrong.push(Invalid::new(
-                    format!("quota_rules[{index}].id"),
-                    "duplicate",
-                    "another rule has this id",
-                ));
+                let field = format!("quota_rules[{index}].id");
+                wrong.push(Invalid::new(field, "duplicate", "another rule has this id"));
             }
         }
-        if let Some(QuietHours { from, to }) = self.policy.quiet_hours
-            && from == to
-        {
-            wrong.push(Invalid::new(
-                "policy.quiet_hours",
-                "out_of_range",
-                "from and to are equal; use null for none",
-            ));
-        }
         if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+    }
+
+    fn validate_account(&self) -> Vec<Invalid> {
+        let mut wrong = Vec::new();
+        if self.app_id.trim().is_empty() {
+            wrong.push(Invalid::new("app_id", "field_empty", "the platform's id of the account is needed"));
+        }
+        let is_plain = |callback: &Callback| callback.mode == CallbackMode::Plain;
+        let callback = self.callback.as_ref();
+        let refs = [
+            ("secret_ref", is_secret_ref(&self.secret_ref)),
+            ("callback.token_ref", callback.is_none_or(|callback| is_secret_ref(&callback.token_ref))),
+            (
+                "callback.encoding_aes_key_ref",
+                callback.is_none_or(|callback| {
+                    callback.encoding_aes_key_ref.as_deref().map_or(is_plain(callback), is_secret_ref)
+                }),
+            ),
+        ];
+        let broken = refs.into_iter().filter(|(_, holds)| !holds);
+        wrong.extend(broken.map(|(field, _)| Invalid::new(field, "secret_ref_malformed", SECRET_REF_FORM)));
+        if !is_zone(&self.time_zone) {
+            let message = "must be an IANA zone such as Asia/Shanghai";
+            wrong.push(Invalid::new("time_zone", "time_zone_unknown", message));
+        }
+        wrong
+    }
+
+    fn validate_pace(&self) -> Vec<Invalid> {
+        let has_quiet_time = self.policy.quiet_hours.is_none_or(|QuietHours { from, to }| from != to);
+        let ranges = [
+            ("rate_limit_per_second", self.rate_limit_per_second >= 1, "must be at least 1"),
+            ("skew_milliseconds", self.skew_milliseconds <= 10_000, "must be at most 10000"),
+            (
+                "call_timeout_milliseconds",
+                (100..=10_000).contains(&self.call_timeout_milliseconds),
+                "must be 100 to 10000",
+            ),
+            ("quota_rules", self.quota_rules.len() <= QUOTA_RULES_MAX, "at most 8 rules"),
+            ("policy.quiet_hours", has_quiet_time, "from and to are equal; use null for none"),
+        ];
+        let broken = ranges.into_iter().filter(|(_, holds, _)| !holds);
+        broken.map(|(field, _, message)| Invalid::new(field, "out_of_range", message)).collect()
     }
 }
 
@@ -394,18 +354,10 @@ impl QuotaRule {
         let mut wrong = Vec::new();
         wrong.extend(check_id(&format!("{at}.id"), &self.id).err());
         if !(0.0..=1.0).contains(&self.basic_share) {
-            wrong.push(Invalid::new(
-                format!("{at}.basic_share"),
-                "out_of_range",
-                "must be 0 to 1",
-            ));
+            wrong.push(Invalid::new(format!("{at}.basic_share"), "out_of_range", "must be 0 to 1"));
         }
         if matches!(self.window, Window::Seconds(0)) {
-            wrong.push(Invalid::new(
-                format!("{at}.window.seconds"),
-                "out_of_range",
-                "must be at least 1",
-            ));
+            wrong.push(Invalid::new(format!("{at}.window.seconds"), "out_of_range", "must be at least 1"));
         }
         wrong
     }
@@ -485,32 +437,13 @@ pub(crate) mod tests {
         channel.time_zone = "Mars/Olympus".into();
         channel.quota_rules[1].id = "daily".into();
         channel.quota_rules[0].basic_share = 2.0;
-        let wrong: Vec<String> = channel
-            .validate()
-            .unwrap_err()
-            .into_iter()
-            .map(|invalid| invalid.field)
-            .collect();
-        assert_eq!(
-            wrong,
-            [
-                "app_id",
-                "secret_ref",
-                "time_zone",
-                "quota_rules[0].basic_share",
-                "quota_rules[1].id"
-            ]
-        );
+        let wrong: Vec<String> = channel.validate().unwrap_err().into_iter().map(|invalid| invalid.field).collect();
+        assert_eq!(wrong, ["app_id", "secret_ref", "time_zone", "quota_rules[0].basic_share", "quota_rules[1].id"]);
     }
 
     #[test]
     fn unknown_fields_are_refused() {
         let text = r#"{"platform":"wechat_mini","app_id":"a","secret_ref":"env:A","colour":"red"}"#;
-        assert!(
-            serde_json::from_str::<Channel>(text)
-                .unwrap_err()
-                .to_string()
-                .contains("colour")
-        );
+        assert!(serde_json::from_str::<Channel>(text).unwrap_err().to_string().contains("colour"));
     }
 }

@@ -17,7 +17,7 @@ use crate::reason::{Reason, ReasonCode};
 use crate::reply::{CallResult, QuotaPeriod, Reply, RetryReason};
 use crate::sends::{Mark, RecentSend, second, second_rounded_up};
 use crate::template::TemplateKind;
-use crate::time::{Calendar, calendar_period, day_number, plus_seconds};
+use crate::time::{Calendar, calendar_period, day_number, hour_of, plus_seconds};
 
 /// How often a reservation is decided again after the item changed, before the message goes back to the queue.
 pub const RESERVE_TRIES: usize = 4;
@@ -49,12 +49,14 @@ pub struct Reserved {
 #[must_use]
 pub fn reserve(case: &Case<'_>, nonce: Nonce, held: Option<&Payment>) -> Step {
     let offer = case.offer;
-    let (mut mark, mut at) = (Mark::Reserved, second(case.now));
+    let (mut mark, mut hours_before) = (Mark::Reserved, 0);
     if let Some(known) = case.person.sends.find(offer.id) {
         match (known.nonce == nonce, held, known.mark) {
             (true, Some(payment), Mark::Reserved | Mark::Repeated) => return Step::Ours(payment.clone()),
-            // The receipts of both tries belong to the hour of the first.
-            (_, _, Mark::MayRepeat) if offer.category == Category::Basic => (mark, at) = (Mark::Repeated, known.at),
+            (_, _, Mark::MayRepeat) if offer.category == Category::Basic => {
+                let hours = (hour_of(case.now).as_second() - known.hour().as_second()) / 3_600;
+                (mark, hours_before) = (Mark::Repeated, u8::try_from(hours).unwrap_or(u8::MAX));
+            }
             _ => return Step::Elsewhere(*known),
         }
     }
@@ -63,24 +65,18 @@ pub fn reserve(case: &Case<'_>, nonce: Nonce, held: Option<&Payment>) -> Step {
     }
     let mut person = case.person.clone();
     person.sends.forget(case.now);
-    let grant = person
-        .subscriber_mut(&offer.to)
-        .grants
-        .entry(offer.template.clone())
-        .or_default();
+    let grant = person.subscriber_mut(&offer.to).grants.entry(offer.template.clone()).or_default();
     let Some(payment) = grant.pay(&offer.template, case.template, case.channel, case.now) else {
-        return Step::Held(Hold::Refuse(Reason::new(
-            ReasonCode::NoGrant,
-            "no consent for this template is left",
-        )));
+        return Step::Held(Hold::Refuse(Reason::new(ReasonCode::NoGrant, "no consent for this template is left")));
     };
     count(&mut person, offer, case.channel, case.now);
     person.sends.remember(RecentSend {
         id: offer.id,
         nonce,
-        at,
+        at: second(case.now),
         not_after: second_rounded_up(offer.not_after),
         mark,
+        hours_before,
     });
     Step::Swap(Box::new(Reserved { person, payment }))
 }
@@ -96,10 +92,7 @@ fn count(person: &mut Person, offer: &Offer, channel: &Channel, now: Timestamp) 
             continue;
         };
         let counted = person.counted(cap, subject, &zone, now).saturating_add(1);
-        person.counters.insert(
-            counter_key(cap, subject),
-            (day_number(cap.per.calendar(), &zone, now), counted),
-        );
+        person.counters.insert(counter_key(cap, subject), (day_number(cap.per.calendar(), &zone, now), counted));
     }
 }
 
@@ -152,11 +145,7 @@ pub fn settle(
         return may_repeat(person, offer.id, nonce);
     }
     let mut person = person.clone();
-    let grant = person
-        .subscriber_mut(&offer.to)
-        .grants
-        .entry(payment.template().to_owned())
-        .or_default();
+    let grant = person.subscriber_mut(&offer.to).grants.entry(payment.template().to_owned()).or_default();
     match settlement {
         Settlement::NoGrant => grant.contradict(kind),
         _ => grant.refund(payment),
@@ -174,10 +163,7 @@ pub fn settle(
 /// Lets a `basic` message whose first outcome is unknown be tried once more; `None` when it had its second try.
 #[must_use]
 pub fn may_repeat(person: &Person, id: MessageId, nonce: Nonce) -> Option<Person> {
-    person
-        .sends
-        .find(id)
-        .filter(|send| send.nonce == nonce && send.mark == Mark::Reserved)?;
+    person.sends.find(id).filter(|send| send.nonce == nonce && send.mark == Mark::Reserved)?;
     let mut person = person.clone();
     person.sends.mark(id, nonce, Mark::MayRepeat);
     Some(person)
@@ -238,90 +224,57 @@ pub fn follow_up(result: &CallResult, calls: u32, channel: &Channel, now: Timest
         }
         CallResult::NotSent { detail } => return park_in(DOWN_SECONDS, ReasonCode::Rate, detail, now),
     };
-    let is_last = calls >= CALLS_MAX;
-    let word = PlatformWord {
-        code: answer.code,
-        message: answer.message.clone(),
-        message_id: None,
-    };
-    let refused = |code: ReasonCode, detail: &str| {
-        FollowUp::Settle(
-            Settlement::Refused,
-            Ending::because(Reason::new(code, detail), Some(word.clone())),
-        )
-    };
+    let word = PlatformWord { code: answer.code, message: answer.message.clone(), message_id: None };
     match &answer.reply {
-        Reply::Delivered { message_id } => FollowUp::Done(Ending::delivered(PlatformWord {
-            message_id: message_id.clone(),
-            ..word
-        })),
-        Reply::Retry { after_seconds, .. } if !is_last && *after_seconds <= AGAIN_WITHIN_SECONDS => FollowUp::Again {
-            after_seconds: *after_seconds,
-            refresh_token: false,
-        },
+        Reply::Delivered { message_id } => {
+            FollowUp::Done(Ending::delivered(PlatformWord { message_id: message_id.clone(), ..word }))
+        }
+        Reply::Retry { after_seconds, .. } if calls < CALLS_MAX && *after_seconds <= AGAIN_WITHIN_SECONDS => {
+            FollowUp::Again { after_seconds: *after_seconds, refresh_token: false }
+        }
         Reply::Retry { after_seconds, reason } => {
-            let code = if *reason == RetryReason::Concurrent {
-                ReasonCode::InFlight
-            } else {
-                ReasonCode::Rate
-            };
+            let code = if *reason == RetryReason::Concurrent { ReasonCode::InFlight } else { ReasonCode::Rate };
             park_in(i64::from(*after_seconds).max(DOWN_SECONDS), code, &answer.message, now)
         }
-        Reply::RefreshToken if calls == 1 => FollowUp::Again {
-            after_seconds: 0,
-            refresh_token: true,
-        },
-        Reply::RefreshToken => park_in(
-            DOWN_SECONDS,
-            ReasonCode::Rate,
-            "the platform refuses the access token",
-            now,
-        ),
-        Reply::NoGrant => {
-            let reason = Reason::new(ReasonCode::NoGrant, "the platform knows of no consent that is left");
-            FollowUp::Settle(Settlement::NoGrant, Ending::because(reason, Some(word)))
-        }
+        Reply::RefreshToken if calls == 1 => FollowUp::Again { after_seconds: 0, refresh_token: true },
+        Reply::RefreshToken => park_in(DOWN_SECONDS, ReasonCode::Rate, "the platform refuses the access token", now),
         Reply::QuotaExhausted { per } => FollowUp::Park {
             until: None,
             reason: Reason::new(ReasonCode::QuotaWindow, "the platform says that the quota is used up"),
             exhausted: Some(*per),
         },
-        Reply::TemplateExhausted => FollowUp::Park {
-            until: Some(calendar_period(Calendar::Day, &channel.zone(), now).closes_at),
-            reason: Reason::new(
-                ReasonCode::QuotaWindow,
-                "the platform takes no more of this template for this person today",
-            ),
-            exhausted: None,
-        },
-        Reply::TargetUnusable => refused(ReasonCode::TargetUnusable, "the platform does not know this openid"),
-        Reply::TemplateUnusable => refused(
-            ReasonCode::TemplateUnusable,
-            "the platform does not take this template or page",
-        ),
-        Reply::ContentRefused => refused(
-            ReasonCode::ContentRefused,
-            "the platform refuses the content; change the words",
-        ),
-        Reply::BadRequest { field } => {
-            let detail = field.as_ref().map_or_else(
-                || "the platform finds the request malformed".to_owned(),
-                |field| format!("the platform finds {field} malformed"),
-            );
-            refused(ReasonCode::BadRequest, &detail)
+        Reply::TemplateExhausted => {
+            let detail = "the platform takes no more of this template for this person today";
+            FollowUp::Park {
+                until: Some(calendar_period(Calendar::Day, &channel.zone(), now).closes_at),
+                reason: Reason::new(ReasonCode::QuotaWindow, detail),
+                exhausted: None,
+            }
         }
-        Reply::ChannelBanned => refused(ReasonCode::ChannelBanned, "the platform does not let this channel send"),
-        Reply::PlatformError => refused(
-            ReasonCode::PlatformError,
-            "the platform refuses, and trying again does not help",
-        ),
+        Reply::NoGrant => {
+            let reason = Reason::new(ReasonCode::NoGrant, "the platform knows of no consent that is left");
+            FollowUp::Settle(Settlement::NoGrant, Ending::because(reason, Some(word)))
+        }
+        refusal => FollowUp::Settle(Settlement::Refused, Ending::because(final_refusal(refusal), Some(word))),
     }
 }
 
+/// Why the platform refuses for good.
+fn final_refusal(reply: &Reply) -> Reason {
+    let (code, detail) = match reply {
+        Reply::TargetUnusable => (ReasonCode::TargetUnusable, "the platform does not know this openid"),
+        Reply::TemplateUnusable => (ReasonCode::TemplateUnusable, "the platform does not take this template or page"),
+        Reply::ContentRefused => (ReasonCode::ContentRefused, "the platform refuses the content; change the words"),
+        Reply::BadRequest { field: Some(field) } => {
+            return Reason::new(ReasonCode::BadRequest, format!("the platform finds {field} malformed"));
+        }
+        Reply::BadRequest { field: None } => (ReasonCode::BadRequest, "the platform finds the request malformed"),
+        Reply::ChannelBanned => (ReasonCode::ChannelBanned, "the platform does not let this channel send"),
+        _ => (ReasonCode::PlatformError, "the platform refuses, and trying again does not help"),
+    };
+    Reason::new(code, detail)
+}
+
 fn park_in(seconds: i64, code: ReasonCode, detail: &str, now: Timestamp) -> FollowUp {
-    FollowUp::Park {
-        until: Some(plus_seconds(now, seconds)),
-        reason: Reason::new(code, detail),
-        exhausted: None,
-    }
+    FollowUp::Park { until: Some(plus_seconds(now, seconds)), reason: Reason::new(code, detail), exhausted: None }
 }

@@ -32,6 +32,9 @@ pub struct Grant {
     /// For long-term consents with a limit: the first day of the period and how many were sent in it.
     #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
     used: Option<(i32, u16)>,
+    /// Millisecond of the epoch at which the person last said no: what was paid before is not given back.
+    #[serde(rename = "r", default, skip_serializing_if = "is_zero")]
+    withdrawn_at: i64,
 }
 
 /// A number of one-time consents that were given alike.
@@ -105,6 +108,8 @@ pub struct Payment {
     template: String,
     lot: Option<Lot>,
     period: Option<i32>,
+    /// Millisecond of the epoch.
+    paid_at: i64,
 }
 
 impl Payment {
@@ -125,32 +130,32 @@ impl Grant {
     /// When the first of the live consents ends.
     #[must_use]
     pub fn expires_at(&self, now: Timestamp) -> Option<Timestamp> {
-        self.live(now)
-            .filter_map(|lot| lot.expires_at)
-            .min()
-            .and_then(|second| Timestamp::from_second(second).ok())
+        self.live(now).filter_map(|lot| lot.expires_at).min().and_then(|second| Timestamp::from_second(second).ok())
     }
 
     /// Whether nothing is left that would have to be remembered.
     #[must_use]
     pub fn is_spent(&self, now: Timestamp) -> bool {
-        self.available(now) == 0 && self.settled_lead(now) == 0 && self.suspicion == 0 && self.used.is_none()
+        self.available(now) == 0
+            && self.settled_lead(now) == 0
+            && self.suspicion == 0
+            && self.used.is_none()
+            && !self.may_be_refunded(now)
+    }
+
+    /// Whether a send may still be under way that was paid before the person said no.
+    fn may_be_refunded(&self, now: Timestamp) -> bool {
+        now.as_millisecond() - self.withdrawn_at < LEAD_SECONDS * 1_000
     }
 
     fn live(&self, now: Timestamp) -> impl Iterator<Item = &Lot> {
         let second = now.as_second();
-        self.lots
-            .iter()
-            .filter(move |lot| lot.count > 0 && lot.expires_at.is_none_or(|end| second < end))
+        self.lots.iter().filter(move |lot| lot.count > 0 && lot.expires_at.is_none_or(|end| second < end))
     }
 
     /// The lead, forgotten once it is older than [`LEAD_SECONDS`].
     fn settled_lead(&self, now: Timestamp) -> i16 {
-        if now.as_second() - self.lead_at >= LEAD_SECONDS {
-            0
-        } else {
-            self.lead
-        }
+        if now.as_second() - self.lead_at >= LEAD_SECONDS { 0 } else { self.lead }
     }
 
     /// Counts one accepted consent. Returns whether it granted anything, that is, whether the other source had not
@@ -171,18 +176,23 @@ impl Grant {
         };
         if is_news {
             self.suspicion = 0;
+            self.drop_ended(now);
+            if kind == TemplateKind::LongTerm {
+                self.lots.clear();
+            }
             self.add(Lot {
                 count: 1,
                 expires_at: terms.expires_at.map(Timestamp::as_second),
                 scene: terms.scene,
                 purpose: terms.purpose,
             });
-            if kind == TemplateKind::LongTerm {
-                self.lots.truncate(1);
-                self.lots.iter_mut().for_each(|lot| lot.count = 1);
-            }
         }
         is_news
+    }
+
+    fn drop_ended(&mut self, now: Timestamp) {
+        let second = now.as_second();
+        self.lots.retain(|lot| lot.count > 0 && lot.expires_at.is_none_or(|end| second < end));
     }
 
     fn add(&mut self, new: Lot) {
@@ -199,25 +209,17 @@ impl Grant {
     }
 
     /// The person said no: nothing granted before may be used.
-    pub fn withdraw(&mut self) {
-        *self = Self {
-            used: self.used,
-            ..Self::default()
-        };
+    pub fn withdraw(&mut self, now: Timestamp) {
+        *self = Self { used: self.used, withdrawn_at: now.as_millisecond(), ..Self::default() };
     }
 
     /// Whether the limit of a long-term consent lets one more go at `now`; otherwise when it will.
     #[must_use]
     pub fn long_term_wait(&self, template: &Template, channel: &Channel, now: Timestamp) -> Option<Timestamp> {
-        let limit = template
-            .long_term_limit
-            .filter(|_| template.kind == TemplateKind::LongTerm)?;
+        let limit = template.long_term_limit.filter(|_| template.kind == TemplateKind::LongTerm)?;
         let zone = channel.zone();
         let period = day_number(limit.per.calendar(), &zone, now);
-        let used = self
-            .used
-            .filter(|(first, _)| *first == period)
-            .map_or(0, |(_, count)| count);
+        let used = self.used.filter(|(first, _)| *first == period).map_or(0, |(_, count)| count);
         (used >= limit.limit).then(|| crate::time::calendar_period(limit.per.calendar(), &zone, now).closes_at)
     }
 
@@ -232,22 +234,13 @@ impl Grant {
         if self.available(now) == 0 || self.long_term_wait(template, channel, now).is_some() {
             return None;
         }
-        let second = now.as_second();
-        self.lots
-            .retain(|lot| lot.count > 0 && lot.expires_at.is_none_or(|end| second < end));
+        self.drop_ended(now);
         self.suspicion = if self.suspicion == 1 { 2 } else { 0 };
-        let mut payment = Payment {
-            template: name.to_owned(),
-            lot: None,
-            period: None,
-        };
+        let mut payment = Payment { template: name.to_owned(), lot: None, period: None, paid_at: now.as_millisecond() };
         if template.kind == TemplateKind::LongTerm {
             if let Some(limit) = template.long_term_limit {
                 let period = day_number(limit.per.calendar(), &channel.zone(), now);
-                let used = self
-                    .used
-                    .filter(|(first, _)| *first == period)
-                    .map_or(0, |(_, count)| count);
+                let used = self.used.filter(|(first, _)| *first == period).map_or(0, |(_, count)| count);
                 self.used = Some((period, used.saturating_add(1)));
                 payment.period = Some(period);
             }
@@ -255,16 +248,16 @@ impl Grant {
         }
         let first = self.lots.first_mut()?;
         first.count -= 1;
-        payment.lot = Some(Lot {
-            count: 1,
-            ..first.clone()
-        });
+        payment.lot = Some(Lot { count: 1, ..first.clone() });
         self.lots.retain(|lot| lot.count > 0);
         Some(payment)
     }
 
     /// Gives back what a send took that certainly did not happen.
     pub(crate) fn refund(&mut self, payment: &Payment) {
+        if payment.paid_at <= self.withdrawn_at {
+            return;
+        }
         if let Some(lot) = &payment.lot {
             self.add(lot.clone());
         }
@@ -299,6 +292,7 @@ impl Grant {
         self.lead = self.lead.saturating_add(other.lead);
         self.lead_at = self.lead_at.max(other.lead_at);
         self.suspicion = self.suspicion.max(other.suspicion);
+        self.withdrawn_at = self.withdrawn_at.max(other.withdrawn_at);
         self.used = match (self.used, other.used) {
             (Some(a), Some(b)) if a.0 == b.0 => Some((a.0, a.1.saturating_add(b.1))),
             (a, b) => a.max(b),
@@ -309,9 +303,7 @@ impl Grant {
 /// When a one-time consent given at `at` ends on `channel`.
 #[must_use]
 pub fn expiry(channel: &Channel, at: Timestamp) -> Option<Timestamp> {
-    channel
-        .grant_expiry_seconds
-        .map(|seconds| plus_seconds(at, i64::from(seconds)))
+    channel.grant_expiry_seconds.map(|seconds| plus_seconds(at, i64::from(seconds)))
 }
 
 #[cfg(test)]
@@ -333,21 +325,14 @@ mod tests {
         assert!(!accept(&mut grant, Source::Event, "2026-11-21T10:00:05Z"));
         assert_eq!(grant.available(at("2026-11-21T10:01:00Z")), 1);
         assert!(accept(&mut grant, Source::Report, "2026-11-21T10:02:00Z"));
-        assert_eq!(
-            grant.available(at("2026-11-21T10:03:00Z")),
-            2,
-            "2 reports and 1 event are 2 consents"
-        );
+        assert_eq!(grant.available(at("2026-11-21T10:03:00Z")), 2, "2 reports and 1 event are 2 consents");
     }
 
     #[test]
     fn a_lead_is_forgotten_after_an_hour() {
         let mut grant = Grant::default();
         assert!(accept(&mut grant, Source::Report, "2026-11-21T10:00:00Z"));
-        assert!(
-            accept(&mut grant, Source::Event, "2026-11-21T11:00:00Z"),
-            "an hour later it is another consent"
-        );
+        assert!(accept(&mut grant, Source::Event, "2026-11-21T11:00:00Z"), "an hour later it is another consent");
     }
 
     #[test]
@@ -356,25 +341,13 @@ mod tests {
         let mut grant = Grant::default();
         let now = at("2026-11-21T10:00:00Z");
         for end in [None, Some(at("2026-11-21T12:00:00Z")), Some(at("2026-11-21T11:00:00Z"))] {
-            grant.accept(
-                Source::Event,
-                TemplateKind::OneTime,
-                Terms {
-                    expires_at: end,
-                    ..Terms::default()
-                },
-                now,
-            );
+            grant.accept(Source::Event, TemplateKind::OneTime, Terms { expires_at: end, ..Terms::default() }, now);
         }
         assert_eq!(grant.available(now), 3);
         assert_eq!(grant.expires_at(now), Some(at("2026-11-21T11:00:00Z")));
         grant.pay("T", &template, &channel, now).unwrap();
         assert_eq!(grant.expires_at(now), Some(at("2026-11-21T12:00:00Z")));
-        assert_eq!(
-            grant.available(at("2026-11-21T12:00:00Z")),
-            1,
-            "only what never ends is left"
-        );
+        assert_eq!(grant.available(at("2026-11-21T12:00:00Z")), 1, "only what never ends is left");
     }
 
     #[test]
@@ -408,10 +381,7 @@ mod tests {
         grant.accept(
             Source::Event,
             TemplateKind::OneTime,
-            Terms {
-                scene: Some("checkout".into()),
-                ..Terms::default()
-            },
+            Terms { scene: Some("checkout".into()), ..Terms::default() },
             now,
         );
         let before = grant.clone();
@@ -426,10 +396,8 @@ mod tests {
         let channel = crate::channel::tests::shop();
         let mut template = crate::decide::tests::template();
         template.kind = TemplateKind::LongTerm;
-        template.long_term_limit = Some(crate::template::LongTermLimit {
-            per: crate::template::LongTermPeriod::Day,
-            limit: 1,
-        });
+        template.long_term_limit =
+            Some(crate::template::LongTermLimit { per: crate::template::LongTermPeriod::Day, limit: 1 });
         let now = at("2026-11-21T10:00:00Z");
         let mut grant = Grant::default();
         grant.accept(Source::Event, TemplateKind::LongTerm, Terms::default(), now);

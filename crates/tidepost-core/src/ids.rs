@@ -13,9 +13,7 @@ pub const ID_MAX_CHARACTERS: usize = 64;
 #[must_use]
 pub fn is_id(text: &str) -> bool {
     (1..=ID_MAX_CHARACTERS).contains(&text.len())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
 }
 
 /// Checks an id of the caller and names `field` when it is wrong.
@@ -26,11 +24,7 @@ pub fn check_id(field: &str, text: &str) -> Result<(), Invalid> {
     if is_id(text) {
         return Ok(());
     }
-    Err(Invalid::new(
-        field,
-        "id_malformed",
-        "must be 1 to 64 of the characters A-Z a-z 0-9 _ . -",
-    ))
+    Err(Invalid::new(field, "id_malformed", "must be 1 to 64 of the characters A-Z a-z 0-9 _ . -"))
 }
 
 /// One person on one channel.
@@ -46,10 +40,7 @@ impl SubscriberId {
     /// Names a subscriber.
     #[must_use]
     pub fn new(channel: impl Into<String>, openid: impl Into<String>) -> Self {
-        Self {
-            channel: channel.into(),
-            openid: openid.into(),
-        }
+        Self { channel: channel.into(), openid: openid.into() }
     }
 }
 
@@ -77,19 +68,13 @@ impl MessageId {
         let digest = crate::digest::of(&[channel.as_bytes(), owner.as_bytes(), idempotency_key.as_bytes()]);
         let mut hash = [0; 10];
         hash.copy_from_slice(digest.first_chunk::<10>().unwrap_or(&[0; 10]));
-        Self {
-            week: week_of(now),
-            hash,
-        }
+        Self { week: week_of(now), hash }
     }
 
     /// The id of the same message had it been accepted one week before.
     #[must_use]
     pub fn week_before(self) -> Self {
-        Self {
-            week: self.week.saturating_sub(1),
-            ..self
-        }
+        Self { week: self.week.saturating_sub(1), ..self }
     }
 
     /// The week of acceptance, counted from the epoch.
@@ -107,9 +92,8 @@ impl MessageId {
     /// Reads an id as it stands in the API.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let bytes = data_encoding::BASE32_NOPAD
-            .decode(text.strip_prefix("m_")?.to_ascii_uppercase().as_bytes())
-            .ok()?;
+        let bytes =
+            data_encoding::BASE32_NOPAD.decode(text.strip_prefix("m_")?.to_ascii_uppercase().as_bytes()).ok()?;
         Self::from_bytes(bytes.as_slice().try_into().ok()?)
     }
 
@@ -127,10 +111,7 @@ impl MessageId {
     #[must_use]
     pub fn from_bytes(bytes: [u8; Self::SIZE_BYTES]) -> Option<Self> {
         let (week, hash) = bytes.split_first_chunk::<2>()?;
-        Some(Self {
-            week: u16::from_be_bytes(*week),
-            hash: hash.try_into().ok()?,
-        })
+        Some(Self { week: u16::from_be_bytes(*week), hash: hash.try_into().ok()? })
     }
 }
 
@@ -142,13 +123,7 @@ pub fn week_of(time: jiff::Timestamp) -> u16 {
 
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "m_{}",
-            data_encoding::BASE32_NOPAD
-                .encode(&self.to_bytes())
-                .to_ascii_lowercase()
-        )
+        write!(f, "m_{}", data_encoding::BASE32_NOPAD.encode(&self.to_bytes()).to_ascii_lowercase())
     }
 }
 

@@ -18,10 +18,6 @@ pub struct Invalid {
 impl Invalid {
     /// Names a field, a code and the remedy.
     pub fn new(field: impl Into<String>, code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            field: field.into(),
-            code: code.into(),
-            message: message.into(),
-        }
+        Self { field: field.into(), code: code.into(), message: message.into() }
     }
 }

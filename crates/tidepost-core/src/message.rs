@@ -147,10 +147,7 @@ impl Standing {
     pub fn held(hold: Hold) -> Self {
         match hold {
             Hold::Wait { until, reason } => Self::Waiting { until, reason },
-            Hold::Refuse(reason) => Self::Ended {
-                ending: Ending::because(reason, None),
-                sent_at: None,
-            },
+            Hold::Refuse(reason) => Self::Ended { ending: Ending::because(reason, None), sent_at: None },
         }
     }
 }
@@ -176,10 +173,7 @@ impl MessageRequest {
             wrong.push(Invalid::new("category", "category_too_loose", message));
         }
         let deadline = self.deadline.unwrap_or_else(|| {
-            plus_seconds(
-                self.not_before.map_or(now, |from| from.max(now)),
-                DEADLINE_DEFAULT_SECONDS,
-            )
+            plus_seconds(self.not_before.map_or(now, |from| from.max(now)), DEADLINE_DEFAULT_SECONDS)
         });
         wrong.extend(check_times(self.not_before, deadline, now));
         let data = match template.fill(&self.data) {
@@ -193,10 +187,7 @@ impl MessageRequest {
             return Err(wrong);
         }
         Ok(Message {
-            to: To {
-                channel: self.channel,
-                openid: self.openid,
-            },
+            to: To { channel: self.channel, openid: self.openid },
             template: self.template,
             data,
             page: self.page,
@@ -243,11 +234,7 @@ fn check_times(not_before: Option<Timestamp>, deadline: Timestamp, now: Timestam
         wrong.push(Invalid::new("deadline", "out_of_range", "at most 7 days from now"));
     }
     if not_before.is_some_and(|from| from >= deadline) {
-        wrong.push(Invalid::new(
-            "not_before",
-            "out_of_range",
-            "must be before the deadline",
-        ));
+        wrong.push(Invalid::new("not_before", "out_of_range", "must be before the deadline"));
     }
     wrong
 }
@@ -285,9 +272,9 @@ impl Message {
     #[must_use]
     pub fn unsent_because(&self, reason: Reason) -> Reason {
         match self.standing() {
-            Standing::Waiting {
-                reason: Some(waited), ..
-            } if reason.code == ReasonCode::DeadlinePassed => waited.clone(),
+            Standing::Waiting { reason: Some(waited), .. } if reason.code == ReasonCode::DeadlinePassed => {
+                waited.clone()
+            }
             _ => reason,
         }
     }
@@ -295,12 +282,7 @@ impl Message {
     /// The row of a message that is over: what it said is dropped.
     #[must_use]
     pub fn ended(&self, ending: Ending, sent_at: Option<Timestamp>) -> Self {
-        Self {
-            data: BTreeMap::new(),
-            page: None,
-            standing: Some(Standing::Ended { ending, sent_at }),
-            ..self.clone()
-        }
+        Self { data: BTreeMap::new(), page: None, standing: Some(Standing::Ended { ending, sent_at }), ..self.clone() }
     }
 }
 
@@ -368,10 +350,7 @@ pub fn summary(standing: &Standing) -> (Status, Option<Reason>, Option<Timestamp
 /// What is known of a message: its row, joined with the person's memory of it and the receipt of its delivery.
 #[must_use]
 pub fn view(id: MessageId, message: &Message, reserved: Option<&RecentSend>, receipt: Option<&Entry>) -> MessageView {
-    let told = receipt.map(|entry| Standing::Ended {
-        ending: entry.ending.clone(),
-        sent_at: Some(entry.at),
-    });
+    let told = receipt.map(|entry| Standing::Ended { ending: entry.ending.clone(), sent_at: Some(entry.at) });
     let standing = match (message.standing(), told) {
         (Standing::Ended { ending, .. }, Some(Standing::Ended { ending: late, sent_at })) if late.outranks(ending) => {
             Standing::Ended { ending: late, sent_at }

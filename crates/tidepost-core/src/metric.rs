@@ -56,9 +56,7 @@ pub fn roll_up<'a>(receipts: impl IntoIterator<Item = &'a Receipt>) -> HourRollu
         };
         *counts.entry(cell).or_default() += 1;
     }
-    HourRollup {
-        counts: counts.into_iter().collect(),
-    }
+    HourRollup { counts: counts.into_iter().collect() }
 }
 
 /// A dimension that a report can be broken down by.

@@ -62,23 +62,13 @@ impl Ending {
     /// The platform accepted it.
     #[must_use]
     pub fn delivered(word: PlatformWord) -> Self {
-        Self {
-            outcome: Outcome::Delivered,
-            reason: None,
-            platform: Some(word),
-            is_afterthought: false,
-        }
+        Self { outcome: Outcome::Delivered, reason: None, platform: Some(word), is_afterthought: false }
     }
 
     /// It was not delivered, or nobody knows.
     #[must_use]
     pub fn because(reason: Reason, platform: Option<PlatformWord>) -> Self {
-        Self {
-            outcome: Outcome::of(reason.code),
-            reason: Some(reason),
-            platform,
-            is_afterthought: false,
-        }
+        Self { outcome: Outcome::of(reason.code), reason: Some(reason), platform, is_afterthought: false }
     }
 
     /// Whether this word on a message counts more than `other`: delivered, refused, failed, unknown, in this order.

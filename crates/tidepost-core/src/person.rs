@@ -64,10 +64,7 @@ impl Person {
     /// A person of whom only one subscriber is known.
     #[must_use]
     pub fn new(id: &SubscriberId) -> Self {
-        Self {
-            subscribers: vec![Subscriber::new(id)],
-            ..Self::default()
-        }
+        Self { subscribers: vec![Subscriber::new(id)], ..Self::default() }
     }
 
     /// The person on a channel.
@@ -78,14 +75,10 @@ impl Person {
 
     /// The person on a channel, made when not known yet.
     pub fn subscriber_mut(&mut self, id: &SubscriberId) -> &mut Subscriber {
-        let index = self
-            .subscribers
-            .iter()
-            .position(|subscriber| subscriber.is(id))
-            .unwrap_or_else(|| {
-                self.subscribers.push(Subscriber::new(id));
-                self.subscribers.len() - 1
-            });
+        let index = self.subscribers.iter().position(|subscriber| subscriber.is(id)).unwrap_or_else(|| {
+            self.subscribers.push(Subscriber::new(id));
+            self.subscribers.len() - 1
+        });
         #[expect(clippy::indexing_slicing, reason = "the index was found or made just above")]
         &mut self.subscribers[index]
     }
@@ -100,11 +93,7 @@ impl Person {
     /// again.
     #[must_use]
     pub fn erased(&self, now: Timestamp) -> Self {
-        Self {
-            seen: self.seen.clone(),
-            erased_at: Some(now.as_second()),
-            ..Self::default()
-        }
+        Self { seen: self.seen.clone(), erased_at: Some(now.as_second()), ..Self::default() }
     }
 
     /// How many sends `cap` has counted in its current period.
@@ -125,19 +114,17 @@ impl Person {
         if self.seen.contains(heard.event) {
             return vec![HeardStatus::Duplicate; heard.answers.len()];
         }
+        let consents = heard.answers.iter().any(|answer| answer.consent == Consent::Accept);
+        if self.erased_at.is_some() && !consents {
+            self.seen.add(heard.event, now);
+            return vec![HeardStatus::Recorded { available: 0 }; heard.answers.len()];
+        }
         if self.erased_at.is_some() {
-            *self = Self {
-                seen: std::mem::take(&mut self.seen),
-                ..Self::new(id)
-            };
+            *self = Self { seen: std::mem::take(&mut self.seen), ..Self::new(id) };
         }
         self.seen.add(heard.event, now);
         let subscriber = self.subscriber_mut(id);
-        heard
-            .answers
-            .iter()
-            .map(|answer| subscriber.answer(answer, heard.source, now))
-            .collect()
+        heard.answers.iter().map(|answer| subscriber.answer(answer, heard.source, now)).collect()
     }
 
     /// Takes over everything that is known of `other`, who turned out to be the same person.
@@ -153,11 +140,7 @@ impl Person {
         self.sends.join(other.sends);
         for (key, (day, count)) in other.counters {
             let ours = self.counters.entry(key).or_insert((day, 0));
-            *ours = if ours.0 == day {
-                (day, ours.1.saturating_add(count))
-            } else {
-                (*ours).max((day, count))
-            };
+            *ours = if ours.0 == day { (day, ours.1.saturating_add(count)) } else { (*ours).max((day, count)) };
         }
         self.seen.join(other.seen);
         self.preferences.join(other.preferences);
@@ -165,7 +148,8 @@ impl Person {
             self.attributes.entry(name).or_insert(value);
         }
         self.tags.extend(other.tags);
-        self.time_zone = self.time_zone.take().or(other.time_zone);
+        // Where the records disagree either may be right: the choice only must not depend on the order.
+        self.time_zone = [self.time_zone.take(), other.time_zone].into_iter().flatten().min();
         self.purchases.join(other.purchases);
         self.links.extend(other.links);
         self.erased_at = self.erased_at.filter(|_| self.subscribers.is_empty());
@@ -202,11 +186,7 @@ pub struct Subscriber {
 
 impl Subscriber {
     fn new(id: &SubscriberId) -> Self {
-        Self {
-            channel: id.channel.clone(),
-            openid: id.openid.clone(),
-            grants: BTreeMap::new(),
-        }
+        Self { channel: id.channel.clone(), openid: id.openid.clone(), grants: BTreeMap::new() }
     }
 
     fn is(&self, id: &SubscriberId) -> bool {
@@ -225,24 +205,17 @@ impl Subscriber {
                 let grant = self.grants.entry(answer.template.clone()).or_default();
                 let granted = grant.accept(source, answer.kind, answer.terms.clone(), now);
                 let available = grant.available(now);
-                if granted {
-                    HeardStatus::Granted { available }
-                } else {
-                    HeardStatus::Recorded { available }
-                }
+                if granted { HeardStatus::Granted { available } } else { HeardStatus::Recorded { available } }
             }
             Consent::Reject => {
                 if let Some(grant) = self.grants.get_mut(&answer.template) {
-                    grant.withdraw();
+                    grant.withdraw(now);
                 }
                 self.grants.retain(|_, grant| !grant.is_spent(now));
                 HeardStatus::Recorded { available: 0 }
             }
             Consent::Neither => {
-                let available = self
-                    .grants
-                    .get(&answer.template)
-                    .map_or(0, |grant| grant.available(now));
+                let available = self.grants.get(&answer.template).map_or(0, |grant| grant.available(now));
                 HeardStatus::Recorded { available }
             }
         }
@@ -361,8 +334,7 @@ impl SeenEvents {
     }
 
     fn forget(&mut self, now: Timestamp) {
-        self.0
-            .retain(|(_, at)| i64::from(*at) + EVENT_KEPT_SECONDS > now.as_second());
+        self.0.retain(|(_, at)| i64::from(*at) + EVENT_KEPT_SECONDS > now.as_second());
     }
 
     fn join(&mut self, other: Self) {
@@ -376,11 +348,8 @@ impl SeenEvents {
 
 impl Serialize for SeenEvents {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let packed: Vec<u8> = self
-            .0
-            .iter()
-            .flat_map(|(event, at)| event.iter().copied().chain(at.to_be_bytes()))
-            .collect();
+        let packed: Vec<u8> =
+            self.0.iter().flat_map(|(event, at)| event.iter().copied().chain(at.to_be_bytes())).collect();
         serializer.serialize_bytes(&packed)
     }
 }
@@ -393,8 +362,6 @@ impl<'de> Deserialize<'de> for SeenEvents {
             Some((*event, u32::from_be_bytes(at.try_into().ok()?)))
         };
         let entries = packed.chunks(12).map(entry).collect::<Option<_>>();
-        entries
-            .map(Self)
-            .ok_or_else(|| serde::de::Error::custom("seen events of an unknown form"))
+        entries.map(Self).ok_or_else(|| serde::de::Error::custom("seen events of an unknown form"))
     }
 }

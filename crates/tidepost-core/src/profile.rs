@@ -101,10 +101,7 @@ impl ProfileRequest {
         let mut wrong = Vec::new();
         wrong.extend(check_id(&format!("{at}.openid"), &self.openid).err());
         for (field, id) in [("union_id", &self.union_id), ("user_id", &self.user_id)] {
-            wrong.extend(
-                id.as_deref()
-                    .and_then(|id| check_id(&format!("{at}.{field}"), id).err()),
-            );
+            wrong.extend(id.as_deref().and_then(|id| check_id(&format!("{at}.{field}"), id).err()));
         }
         if self.time_zone.as_deref().is_some_and(|zone| !is_zone(zone)) {
             let message = "must be an IANA zone such as Asia/Shanghai";
@@ -150,9 +147,7 @@ fn check_attribute(at: &str, name: &str, value: &Value) -> Result<(), Invalid> {
         Value::Number(number) => {
             let size = number.as_f64().map(f64::abs);
             let holds = size.is_some_and(|size| size == 0.0 || NUMBERS.contains(&size));
-            holds
-                .then_some(())
-                .ok_or_else(|| Invalid::new(at, "out_of_range", "must be 0 or between 1e-9 and 1e15"))
+            holds.then_some(()).ok_or_else(|| Invalid::new(at, "out_of_range", "must be 0 or between 1e-9 and 1e15"))
         }
         Value::Array(_) | Value::Object(_) => {
             let message = "must be a text, a number, true or false; null removes it";
@@ -193,9 +188,7 @@ impl Profile {
     pub fn links(&self, platform: Platform) -> Vec<String> {
         let scope = platform.union_scope();
         let union = self.union_id.iter().map(|id| format!("{scope}/{id}"));
-        union
-            .chain(self.user_id.iter().map(|id| format!("user/{id}")))
-            .collect()
+        union.chain(self.user_id.iter().map(|id| format!("user/{id}"))).collect()
     }
 
     /// The person after the change; equal to the person before when there is no news.
@@ -220,10 +213,7 @@ impl Profile {
         next.tags.retain(|tag| !self.tags.remove.contains(tag));
         next.time_zone = self.time_zone.clone().or(next.time_zone);
         next.purchases.add(self.purchases.clone());
-        let sizes = [
-            ("attributes", next.attributes.len(), ATTRIBUTES_MAX),
-            ("tags", next.tags.len(), TAGS_MAX),
-        ];
+        let sizes = [("attributes", next.attributes.len(), ATTRIBUTES_MAX), ("tags", next.tags.len(), TAGS_MAX)];
         match sizes.into_iter().find(|(_, count, most)| count > most) {
             None => Ok(next),
             Some((field, count, most)) => {
@@ -257,11 +247,7 @@ mod tests {
         let once = profile.apply(&id(), &Person::new(&id()), "s").unwrap();
         assert_eq!(once.attributes["name"], "小王");
         assert_eq!((once.purchases.count(), once.purchases.total_cents()), (1, 2_933));
-        assert_eq!(
-            profile.apply(&id(), &once, "s").unwrap(),
-            once,
-            "the same again is no news"
-        );
+        assert_eq!(profile.apply(&id(), &once, "s").unwrap(), once, "the same again is no news");
     }
 
     #[test]
@@ -272,11 +258,7 @@ mod tests {
             Value::Object(item) => item.keys().cloned().collect::<Vec<_>>(),
             other => panic!("no item: {other}"),
         };
-        assert!(
-            names(&person)
-                .iter()
-                .all(|name| Person::ATTRIBUTES.contains(&name.as_str()))
-        );
+        assert!(names(&person).iter().all(|name| Person::ATTRIBUTES.contains(&name.as_str())));
         assert_eq!(names(&person), ["a", "b", "r", "s", "t", "z"]);
         assert_eq!(names(&Person::new(&id())), ["r", "s"]);
     }
@@ -299,12 +281,7 @@ mod tests {
             r#"{"openid":"o 1","union_id":"","time_zone":"Mars/Olympus","attributes":{"a b":1,"list":[1],"big":1e300},
             "tags":{"add":["it's"]},"purchases":[{"id":"p1","at":"1997-01-12T00:00:00+08:00","amount":"1.234"}]}"#,
         );
-        let wrong: Vec<String> = broken
-            .accept("s[3]")
-            .unwrap_err()
-            .into_iter()
-            .map(|one| one.field)
-            .collect();
+        let wrong: Vec<String> = broken.accept("s[3]").unwrap_err().into_iter().map(|one| one.field).collect();
         assert_eq!(
             wrong,
             [
@@ -324,21 +301,10 @@ mod tests {
     fn too_many_attributes_and_erased_people_are_refused() {
         let many: Vec<String> = (0..51).map(|number| format!("\"a{number}\":1")).collect();
         let change = request(&format!(r#"{{"openid":"o1","attributes":{{{}}}}}"#, many.join(",")));
-        let refused = change
-            .accept("s")
-            .unwrap()
-            .apply(&id(), &Person::new(&id()), "s")
-            .unwrap_err();
-        assert_eq!(
-            (refused.field.as_str(), refused.code.as_str()),
-            ("s.attributes", "too_many")
-        );
+        let refused = change.accept("s").unwrap().apply(&id(), &Person::new(&id()), "s").unwrap_err();
+        assert_eq!((refused.field.as_str(), refused.code.as_str()), ("s.attributes", "too_many"));
         let erased = Person::new(&id()).erased(jiff::Timestamp::UNIX_EPOCH);
-        let refused = request(CONTRACT)
-            .accept("s")
-            .unwrap()
-            .apply(&id(), &erased, "s")
-            .unwrap_err();
+        let refused = request(CONTRACT).accept("s").unwrap().apply(&id(), &erased, "s").unwrap_err();
         assert_eq!(refused.code, "erased");
     }
 }

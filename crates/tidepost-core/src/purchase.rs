@@ -23,11 +23,7 @@ impl Purchase {
     /// A purchase that the backend calls `id`.
     #[must_use]
     pub fn new(id: &str, at: jiff::Timestamp, cents: u32) -> Self {
-        Self {
-            at: crate::sends::second(at),
-            id: crate::digest::short(&[id.as_bytes()]),
-            cents,
-        }
+        Self { at: crate::sends::second(at), id: crate::digest::short(&[id.as_bytes()]), cents }
     }
 
     fn order(&self) -> (u32, [u8; 8]) {
@@ -45,9 +41,7 @@ pub fn parse_cents(amount: &str) -> Option<u32> {
     }
     let tens = if part.len() == 1 { 10 } else { 1 };
     let cents = whole.parse::<u32>().ok()?.checked_mul(100)?;
-    cents
-        .checked_add(part.parse::<u32>().ok()? * tens)
-        .filter(|cents| *cents <= CENTS_MAX)
+    cents.checked_add(part.parse::<u32>().ok()? * tens).filter(|cents| *cents <= CENTS_MAX)
 }
 
 /// All purchases of a person, summed up. Each counts once by its id.
@@ -140,11 +134,7 @@ impl Purchases {
         let purchase = |chunk: &[u8]| {
             let (at, rest) = chunk.split_first_chunk::<4>()?;
             let (id, cents) = rest.split_first_chunk::<8>()?;
-            Some(Purchase {
-                at: u32::from_be_bytes(*at),
-                id: *id,
-                cents: u32::from_be_bytes(cents.try_into().ok()?),
-            })
+            Some(Purchase { at: u32::from_be_bytes(*at), id: *id, cents: u32::from_be_bytes(cents.try_into().ok()?) })
         };
         Some(Self {
             count: u32::from_be_bytes(*count),
@@ -192,18 +182,7 @@ mod tests {
         for (text, cents) in [("29.33", 2_933), ("0", 0), ("7.5", 750), ("10000000.00", CENTS_MAX)] {
             assert_eq!(parse_cents(text), Some(cents), "{text}");
         }
-        for text in [
-            "",
-            ".5",
-            "5.",
-            "-1",
-            "+1",
-            "1e3",
-            "1.234",
-            "10000000.01",
-            "99999999999",
-            "１",
-        ] {
+        for text in ["", ".5", "5.", "-1", "+1", "1e3", "1.234", "10000000.01", "99999999999", "１"] {
             assert_eq!(parse_cents(text), None, "{text}");
         }
     }
@@ -241,11 +220,7 @@ mod tests {
         right.join(one);
         assert_eq!(left, right);
         assert_eq!(left.latest.len(), REMEMBERED_MAX);
-        assert_eq!(
-            left.count(),
-            65,
-            "what one of them had forgotten cannot be told from another"
-        );
+        assert_eq!(left.count(), 65, "what one of them had forgotten cannot be told from another");
     }
 
     #[test]

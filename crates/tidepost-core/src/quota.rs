@@ -104,10 +104,7 @@ impl Leased {
     /// When the call with number `index` (from 0) may start.
     #[must_use]
     pub fn start(&self, index: u32) -> Timestamp {
-        plus_microseconds(
-            self.first_start,
-            self.spacing_microseconds.saturating_mul(i64::from(index)),
-        )
+        plus_microseconds(self.first_start, self.spacing_microseconds.saturating_mul(i64::from(index)))
     }
 }
 
@@ -197,10 +194,7 @@ impl Quota {
                 id: need.id.to_owned(),
                 units: leased.units,
                 use_by: use_by.as_millisecond(),
-                windows: windows
-                    .into_iter()
-                    .map(|(rule, period)| (rule, period.opens_at.as_second()))
-                    .collect(),
+                windows: windows.into_iter().map(|(rule, period)| (rule, period.opens_at.as_second())).collect(),
             });
         }
         Ok((next, leased))
@@ -219,11 +213,7 @@ impl Quota {
         let index = next.leases.iter().position(|lease| lease.id == id)?;
         let lease = next.leases.swap_remove(index);
         for (rule, opens_at) in &lease.windows {
-            for taken in next
-                .windows
-                .iter_mut()
-                .filter(|taken| taken.rule == *rule && taken.opens_at == *opens_at)
-            {
+            for taken in next.windows.iter_mut().filter(|taken| taken.rule == *rule && taken.opens_at == *opens_at) {
                 taken.units = taken.units.saturating_sub(unused.min(lease.units));
             }
         }
@@ -241,11 +231,7 @@ impl Quota {
         let zone = channel.zone();
         let is_meant = |period: &Period| (period.length_seconds() <= 3_600) == (what == QuotaPeriod::Minute);
         let mut found = false;
-        for rule in channel
-            .quota_rules
-            .iter()
-            .filter(|rule| is_meant(&rule.window.around(&zone, now)))
-        {
+        for rule in channel.quota_rules.iter().filter(|rule| is_meant(&rule.window.around(&zone, now))) {
             found = true;
             let held = held(channel, rule, &zone, now);
             if held.is_pair {
@@ -257,13 +243,9 @@ impl Quota {
             }
         }
         if !found {
-            let calendar = if what == QuotaPeriod::Minute {
-                crate::time::Calendar::Minute
-            } else {
-                crate::time::Calendar::Day
-            };
-            next.taken_mut(PLATFORM, crate::time::calendar_period(calendar, &zone, now))
-                .closed = true;
+            let calendar =
+                if what == QuotaPeriod::Minute { crate::time::Calendar::Minute } else { crate::time::Calendar::Day };
+            next.taken_mut(PLATFORM, crate::time::calendar_period(calendar, &zone, now)).closed = true;
         }
         next
     }
@@ -271,9 +253,7 @@ impl Quota {
     /// Whether any live window was closed by the platform.
     #[must_use]
     pub fn is_closed(&self, now: Timestamp) -> bool {
-        self.windows
-            .iter()
-            .any(|taken| taken.closed && now.as_second() < taken.closes_at)
+        self.windows.iter().any(|taken| taken.closed && now.as_second() < taken.closes_at)
     }
 
     /// Opens what the platform had closed.
@@ -290,22 +270,12 @@ impl Quota {
         let zone = channel.zone();
         let room = |rule: &QuotaRule| {
             let held = held(channel, rule, &zone, now);
-            held.periods
-                .iter()
-                .map(|period| self.room(channel, rule, *period, &held, category, now))
-                .min()
-                .unwrap_or(0)
+            held.periods.iter().map(|period| self.room(channel, rule, *period, &held, category, now)).min().unwrap_or(0)
         };
         if self.refuse_where_closed(channel, now).is_err() {
             return 0;
         }
-        channel
-            .quota_rules
-            .iter()
-            .filter(|rule| rule.unit != Unit::Broadcast)
-            .map(room)
-            .min()
-            .unwrap_or(u32::MAX)
+        channel.quota_rules.iter().filter(|rule| rule.unit != Unit::Broadcast).map(room).min().unwrap_or(u32::MAX)
     }
 
     /// When one more call of any kind may start: now, or when the first window has room again.
@@ -329,27 +299,14 @@ impl Quota {
             let units = taken.map_or(0, |taken| taken.units);
             let is_open = |lease: &&Lease| {
                 now.as_millisecond() < lease.use_by
-                    && lease
-                        .windows
-                        .iter()
-                        .any(|(id, opens)| *id == rule.id && *opens == opens_at)
+                    && lease.windows.iter().any(|(id, opens)| *id == rule.id && *opens == opens_at)
             };
-            let leased = self
-                .leases
-                .iter()
-                .filter(is_open)
-                .map(|lease| lease.units)
-                .sum::<u32>()
-                .min(units);
+            let leased = self.leases.iter().filter(is_open).map(|lease| lease.units).sum::<u32>().min(units);
             let is_closed = taken.is_some_and(|taken| taken.closed);
             WindowView {
                 rule: rule.id.clone(),
                 unit: rule.unit,
-                state: if is_closed {
-                    WindowState::ClosedByPlatform
-                } else {
-                    WindowState::Open
-                },
+                state: if is_closed { WindowState::ClosedByPlatform } else { WindowState::Open },
                 opens_at: period.opens_at,
                 closes_at: period.closes_at,
                 limit: rule.limit,
@@ -365,8 +322,7 @@ impl Quota {
     fn forget(&mut self, channel: &Channel, now: Timestamp) {
         let skew = i64::from(channel.skew_milliseconds);
         let kept_milliseconds = 2 * (channel.closing_band_milliseconds() + skew);
-        self.windows
-            .retain(|taken| taken.closes_at * 1_000 + kept_milliseconds > now.as_millisecond());
+        self.windows.retain(|taken| taken.closes_at * 1_000 + kept_milliseconds > now.as_millisecond());
         self.leases.retain(|lease| lease.use_by + skew > now.as_millisecond());
     }
 
@@ -385,25 +341,14 @@ impl Quota {
 
     fn taken(&self, rule: &str, period: Period) -> Option<&Taken> {
         let opens_at = period.opens_at.as_second();
-        self.windows
-            .iter()
-            .find(|taken| taken.rule == rule && taken.opens_at == opens_at)
+        self.windows.iter().find(|taken| taken.rule == rule && taken.opens_at == opens_at)
     }
 
     fn taken_mut(&mut self, rule: &str, period: Period) -> &mut Taken {
         let (opens_at, closes_at) = (period.opens_at.as_second(), period.closes_at.as_second());
-        let found = self
-            .windows
-            .iter()
-            .position(|taken| taken.rule == rule && taken.opens_at == opens_at);
+        let found = self.windows.iter().position(|taken| taken.rule == rule && taken.opens_at == opens_at);
         let index = found.unwrap_or_else(|| {
-            self.windows.push(Taken {
-                rule: rule.to_owned(),
-                opens_at,
-                closes_at,
-                units: 0,
-                closed: false,
-            });
+            self.windows.push(Taken { rule: rule.to_owned(), opens_at, closes_at, units: 0, closed: false });
             self.windows.len() - 1
         });
         #[expect(clippy::indexing_slicing, reason = "the index was found or made just above")]
@@ -423,13 +368,8 @@ impl Quota {
         // In a test build with this fault every taker sees an untouched window; the demo must then turn red.
         let units = if cfg!(feature = "fault-lease") { 0 } else { units };
         let kept_back = if held.is_pair { 0 } else { rule.limit / KEPT_BACK };
-        let reserve = if category == Category::Basic {
-            0
-        } else {
-            basic_reserve(channel, rule, period, now)
-        };
-        rule.limit
-            .saturating_sub(units.saturating_add(kept_back).saturating_add(reserve))
+        let reserve = if category == Category::Basic { 0 } else { basic_reserve(channel, rule, period, now) };
+        rule.limit.saturating_sub(units.saturating_add(kept_back).saturating_add(reserve))
     }
 
     fn shortage(
@@ -447,15 +387,8 @@ impl Quota {
             && basic_reserve(channel, rule, period, now) > 0
             && units.saturating_add(rule.limit / KEPT_BACK) < rule.limit;
         Shortage {
-            until: if only_reserve_is_left {
-                reserve_ends_at(channel, period)
-            } else {
-                next_window
-            },
-            reason: Reason::new(
-                ReasonCode::QuotaWindow,
-                format!("the window of rule {} is used up", rule.id),
-            ),
+            until: if only_reserve_is_left { reserve_ends_at(channel, period) } else { next_window },
+            reason: Reason::new(ReasonCode::QuotaWindow, format!("the window of rule {} is used up", rule.id)),
         }
     }
 
@@ -469,10 +402,7 @@ impl Quota {
     ) -> Result<Leased, Shortage> {
         let spacing_microseconds = 1_000_000 / i64::from(channel.rate_limit_per_second.max(1));
         let first_start = now.as_microsecond().max(self.next_start);
-        let last_start = use_by
-            .min(plus_milliseconds(now, RATE_AHEAD_MILLISECONDS))
-            .as_microsecond()
-            - 1;
+        let last_start = use_by.min(plus_milliseconds(now, RATE_AHEAD_MILLISECONDS)).as_microsecond() - 1;
         if first_start > last_start {
             let until = Timestamp::from_microsecond(first_start).unwrap_or(Timestamp::MAX);
             let reason = Reason::new(ReasonCode::Rate, "the channel's rate is booked out");
@@ -495,8 +425,7 @@ impl Quota {
 const PLATFORM: &str = "platform";
 
 fn plus_microseconds(time: Timestamp, microseconds: i64) -> Timestamp {
-    time.checked_add(jiff::SignedDuration::from_micros(microseconds))
-        .unwrap_or(Timestamp::MAX)
+    time.checked_add(jiff::SignedDuration::from_micros(microseconds)).unwrap_or(Timestamp::MAX)
 }
 
 /// The windows that a call starting at `now` may be counted in. Rules shorter than a minute are rates: their edges are
@@ -506,40 +435,21 @@ fn held(channel: &Channel, rule: &QuotaRule, zone: &TimeZone, now: Timestamp) ->
     let before = |period: Period| plus_milliseconds(period.closes_at, -channel.closing_band_milliseconds());
     let current = around(now);
     if current.length_seconds() < 60 {
-        return Held {
-            periods: vec![current],
-            until: current.closes_at,
-            is_pair: false,
-        };
+        return Held { periods: vec![current], until: current.closes_at, is_pair: false };
     }
     if now >= before(current) {
         let next = around(current.closes_at);
-        return Held {
-            periods: vec![current, next],
-            until: before(next),
-            is_pair: true,
-        };
+        return Held { periods: vec![current, next], until: before(next), is_pair: true };
     }
     if now < plus_milliseconds(current.opens_at, i64::from(channel.skew_milliseconds)) {
         let previous = around(plus_milliseconds(current.opens_at, -1));
-        return Held {
-            periods: vec![previous, current],
-            until: before(current),
-            is_pair: true,
-        };
+        return Held { periods: vec![previous, current], until: before(current), is_pair: true };
     }
-    Held {
-        periods: vec![current],
-        until: before(current),
-        is_pair: false,
-    }
+    Held { periods: vec![current], until: before(current), is_pair: false }
 }
 
 fn reserve_ends_at(channel: &Channel, period: Period) -> Timestamp {
-    plus_milliseconds(
-        period.closes_at,
-        -(channel.closing_band_milliseconds() + SHARE_MIN_SECONDS * 1_000),
-    )
+    plus_milliseconds(period.closes_at, -(channel.closing_band_milliseconds() + SHARE_MIN_SECONDS * 1_000))
 }
 
 /// How many units of a window are kept for `basic` at `now`.
@@ -547,11 +457,7 @@ fn basic_reserve(channel: &Channel, rule: &QuotaRule, period: Period, now: Times
     if period.length_seconds() < SHARE_MIN_SECONDS || now >= reserve_ends_at(channel, period) {
         return 0;
     }
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a share of a u32 fits a u32"
-    )]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a u32 fits a u32")]
     let reserve = (f64::from(rule.limit) * rule.basic_share).floor() as u32;
     reserve
 }

@@ -14,10 +14,7 @@ pub struct Reason {
 impl Reason {
     /// A code with its words.
     pub fn new(code: ReasonCode, detail: impl Into<String>) -> Self {
-        Self {
-            code,
-            detail: detail.into(),
-        }
+        Self { code, detail: detail.into() }
     }
 }
 

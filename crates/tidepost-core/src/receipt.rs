@@ -57,16 +57,9 @@ pub struct Entry {
 impl Receipt {
     /// Adds the outcome of one message.
     pub fn add(&mut self, template: &str, topic: &str, entry: &Entry) {
-        let found = self
-            .groups
-            .iter()
-            .position(|group| group.template == template && group.topic == topic);
+        let found = self.groups.iter().position(|group| group.template == template && group.topic == topic);
         let index = found.unwrap_or_else(|| {
-            self.groups.push(Group {
-                template: template.to_owned(),
-                topic: topic.to_owned(),
-                ..Group::default()
-            });
+            self.groups.push(Group { template: template.to_owned(), topic: topic.to_owned(), ..Group::default() });
             self.groups.len() - 1
         });
         if let Some(group) = self.groups.get_mut(index) {
@@ -89,17 +82,9 @@ impl Receipt {
     /// The message that the platform gave `message_id` to.
     #[must_use]
     pub fn find_platform_id(&self, message_id: &str) -> Option<(&Group, Entry)> {
-        let entries = self
-            .groups
-            .iter()
-            .flat_map(|group| group.entries().into_iter().map(move |entry| (group, entry)));
+        let entries = self.groups.iter().flat_map(|group| group.entries().into_iter().map(move |entry| (group, entry)));
         entries.into_iter().find(|(_, entry)| {
-            entry
-                .ending
-                .platform
-                .as_ref()
-                .and_then(|word| word.message_id.as_deref())
-                == Some(message_id)
+            entry.ending.platform.as_ref().and_then(|word| word.message_id.as_deref()) == Some(message_id)
         })
     }
 }
@@ -107,9 +92,7 @@ impl Receipt {
 /// The best word on one message out of several receipts.
 #[must_use]
 pub fn best(entries: impl IntoIterator<Item = Entry>) -> Option<Entry> {
-    entries
-        .into_iter()
-        .reduce(|best, next| if next.ending.outranks(&best.ending) { next } else { best })
+    entries.into_iter().reduce(|best, next| if next.ending.outranks(&best.ending) { next } else { best })
 }
 
 impl Group {
@@ -145,35 +128,17 @@ impl PackedEntry {
     fn pack(entry: &Entry) -> (Self, Words) {
         let ending = &entry.ending;
         let word = ending.platform.as_ref();
-        let number = word.and_then(|word| {
-            word.message_id
-                .as_ref()?
-                .parse::<u64>()
-                .ok()
-                .filter(|number| *number > 0)
-        });
+        let number = word.and_then(|word| word.message_id.as_ref()?.parse::<u64>().ok().filter(|number| *number > 0));
         let words = Words {
-            message: word
-                .filter(|word| word.code != 0)
-                .map(|word| word.message.clone())
-                .unwrap_or_default(),
-            detail: ending
-                .reason
-                .as_ref()
-                .map(|reason| reason.detail.clone())
-                .unwrap_or_default(),
-            message_id: word
-                .and_then(|word| word.message_id.clone())
-                .filter(|_| number.is_none()),
+            message: word.filter(|word| word.code != 0).map(|word| word.message.clone()).unwrap_or_default(),
+            detail: ending.reason.as_ref().map(|reason| reason.detail.clone()).unwrap_or_default(),
+            message_id: word.and_then(|word| word.message_id.clone()).filter(|_| number.is_none()),
         };
         let code = word.map_or(i32::MIN, |word| i32::try_from(word.code).unwrap_or(i32::MAX));
         let reason = ending.reason.as_ref().map_or(0, |reason| reason_number(reason.code));
         let parts: [&[u8]; 5] = [
             &entry.id.to_bytes(),
-            &[
-                outcome_number(ending.outcome) | if ending.is_afterthought { AFTERTHOUGHT } else { 0 },
-                reason,
-            ],
+            &[outcome_number(ending.outcome) | if ending.is_afterthought { AFTERTHOUGHT } else { 0 }, reason],
             &crate::sends::second(entry.at).to_be_bytes(),
             &code.to_be_bytes(),
             &number.unwrap_or(0).to_be_bytes(),
@@ -194,19 +159,10 @@ impl PackedEntry {
         let number = u64::from_be_bytes(number.try_into().ok()?);
         let word = || PlatformWord {
             code: i64::from(code),
-            message: if code == 0 {
-                "ok".to_owned()
-            } else {
-                words.message.clone()
-            },
-            message_id: words
-                .message_id
-                .clone()
-                .or_else(|| (number > 0).then(|| number.to_string())),
+            message: if code == 0 { "ok".to_owned() } else { words.message.clone() },
+            message_id: words.message_id.clone().or_else(|| (number > 0).then(|| number.to_string())),
         };
-        let reason = (*reason > 0)
-            .then(|| ReasonCode::ALL.get(usize::from(*reason) - 1).copied())
-            .flatten();
+        let reason = (*reason > 0).then(|| ReasonCode::ALL.get(usize::from(*reason) - 1).copied()).flatten();
         Some(Entry {
             id: MessageId::from_bytes(*id)?,
             at: Timestamp::from_second(i64::from(u32::from_be_bytes(*second))).ok()?,
@@ -235,10 +191,7 @@ fn reason_number(code: ReasonCode) -> u8 {
 }
 
 fn position<T: PartialEq>(all: &[T], one: &T) -> u8 {
-    all.iter()
-        .position(|candidate| candidate == one)
-        .and_then(|index| u8::try_from(index).ok())
-        .unwrap_or(0)
+    all.iter().position(|candidate| candidate == one).and_then(|index| u8::try_from(index).ok()).unwrap_or(0)
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -253,13 +206,9 @@ impl Serialize for Packed {
 impl<'de> Deserialize<'de> for Packed {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let bytes = crate::packed::bytes(deserializer)?;
-        let entries = bytes
-            .chunks(ENTRY_SIZE_BYTES)
-            .map(|chunk| chunk.try_into().ok().map(PackedEntry))
-            .collect::<Option<_>>();
-        entries
-            .map(Self)
-            .ok_or_else(|| serde::de::Error::custom("a receipt of an unknown form"))
+        let entries =
+            bytes.chunks(ENTRY_SIZE_BYTES).map(|chunk| chunk.try_into().ok().map(PackedEntry)).collect::<Option<_>>();
+        entries.map(Self).ok_or_else(|| serde::de::Error::custom("a receipt of an unknown form"))
     }
 }
 
@@ -269,11 +218,7 @@ mod tests {
 
     fn entry(key: &str, ending: Ending) -> Entry {
         let at: Timestamp = "2026-11-21T10:00:00Z".parse().unwrap();
-        Entry {
-            id: MessageId::derive("shop", "k", key, at),
-            at,
-            ending,
-        }
+        Entry { id: MessageId::derive("shop", "k", key, at), at, ending }
     }
 
     fn word(code: i64, message_id: Option<&str>) -> PlatformWord {
@@ -287,18 +232,12 @@ mod tests {
     #[test]
     fn outcomes_survive_packing() {
         let mut receipt = Receipt::default();
-        let mut late = Ending::because(
-            Reason::new(ReasonCode::PlatformError, "failed later"),
-            Some(word(-1, None)),
-        );
+        let mut late = Ending::because(Reason::new(ReasonCode::PlatformError, "failed later"), Some(word(-1, None)));
         late.is_afterthought = true;
         let entries = [
             entry("a", Ending::delivered(word(0, Some("3248682510344192008")))),
             entry("b", Ending::delivered(word(0, Some("not-a-number")))),
-            entry(
-                "c",
-                Ending::because(Reason::new(ReasonCode::Crash, "no outcome was noted"), None),
-            ),
+            entry("c", Ending::because(Reason::new(ReasonCode::Crash, "no outcome was noted"), None)),
             entry("d", late),
         ];
         for one in &entries {
@@ -309,10 +248,7 @@ mod tests {
         for one in &entries {
             assert_eq!(back.find(one.id).as_ref(), Some(one));
         }
-        assert_eq!(
-            back.find_platform_id("3248682510344192008").unwrap().1.id,
-            entries[0].id
-        );
+        assert_eq!(back.find_platform_id("3248682510344192008").unwrap().1.id, entries[0].id);
     }
 
     #[test]

@@ -70,11 +70,7 @@ fn settle_reserved(message: &Message, send: &RecentSend, receipt: Option<&Entry>
         // Until the deadline the row is left alone: a late word may still better an `unknown`.
         let may_change = entry.ending.outcome == Outcome::Unknown && !is_past;
         return if is_past && !may_change {
-            Recovery::Settle {
-                ending: entry.ending.clone(),
-                sent_at: Some(entry.at),
-                needs_receipt: false,
-            }
+            Recovery::Settle { ending: entry.ending.clone(), sent_at: Some(entry.at), needs_receipt: false }
         } else {
             Recovery::Leave
         };
@@ -82,9 +78,7 @@ fn settle_reserved(message: &Message, send: &RecentSend, receipt: Option<&Entry>
     if now.as_second() < i64::from(send.at) + DELIVERY_SECONDS {
         return Recovery::Leave;
     }
-    Recovery::NoteCrash {
-        may_repeat: message.category == Category::Basic && send.mark == Mark::Reserved && !is_past,
-    }
+    Recovery::NoteCrash { may_repeat: message.category == Category::Basic && send.mark == Mark::Reserved && !is_past }
 }
 
 fn requeue_when_due(message: &Message, now: Timestamp) -> Recovery {
@@ -102,9 +96,5 @@ fn end_unsent(message: &Message) -> Recovery {
 }
 
 fn end(code: ReasonCode, detail: &str) -> Recovery {
-    Recovery::Settle {
-        ending: Ending::because(Reason::new(code, detail), None),
-        sent_at: None,
-        needs_receipt: true,
-    }
+    Recovery::Settle { ending: Ending::because(Reason::new(code, detail), None), sent_at: None, needs_receipt: true }
 }

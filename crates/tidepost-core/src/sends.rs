@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::ids::{MessageId, Nonce};
+use crate::time::{hour_of, plus_seconds};
 
 /// One reservation.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -18,6 +19,18 @@ pub struct RecentSend {
     pub not_after: u32,
     /// What is known beyond the receipts.
     pub mark: Mark,
+    /// For a second try: how many hours before its own the first try's hour was. All receipts of a message belong to that
+    /// hour, so that it is counted once.
+    pub hours_before: u8,
+}
+
+impl RecentSend {
+    /// The hour that the message counts in.
+    #[must_use]
+    pub fn hour(&self) -> Timestamp {
+        let at = Timestamp::from_second(i64::from(self.at)).unwrap_or(Timestamp::MIN);
+        plus_seconds(hour_of(at), -3_600 * i64::from(self.hours_before))
+    }
 }
 
 /// What a reservation's entry says of its future.
@@ -39,11 +52,11 @@ const KEPT_SECONDS: i64 = 6 * 3_600;
 /// Entries that fit an item of 4 KB beside everything else a person has.
 pub const SENDS_MAX: usize = 96;
 
-/// Entries of one person, oldest first; 29 bytes each in storage.
+/// Entries of one person, oldest first; 30 bytes each in storage.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct RecentSends(Vec<RecentSend>);
 
-const ENTRY_SIZE_BYTES: usize = 1 + MessageId::SIZE_BYTES + 8 + 4 + 4;
+const ENTRY_SIZE_BYTES: usize = 2 + MessageId::SIZE_BYTES + 8 + 4 + 4;
 
 impl RecentSends {
     /// The entries, oldest first.
@@ -60,33 +73,22 @@ impl RecentSends {
     /// When the last send was reserved that was not refused.
     #[must_use]
     pub fn last_at(&self) -> Option<Timestamp> {
-        let last = self
-            .0
-            .iter()
-            .filter(|send| send.mark != Mark::Refused)
-            .map(|send| send.at)
-            .max()?;
+        let last = self.0.iter().filter(|send| send.mark != Mark::Refused).map(|send| send.at).max()?;
         Timestamp::from_second(i64::from(last)).ok()
     }
 
     /// Forgets what nobody will ask for any more.
     pub fn forget(&mut self, now: Timestamp) {
-        self.0
-            .retain(|send| i64::from(send.not_after) + KEPT_SECONDS > now.as_second());
+        self.0.retain(|send| i64::from(send.not_after) + KEPT_SECONDS > now.as_second());
     }
 
     /// When an entry can be forgotten and a full memory takes the next one; `None` while there is room.
     #[must_use]
     pub fn full_until(&self, now: Timestamp) -> Option<Timestamp> {
-        let live = self
-            .0
-            .iter()
-            .map(|send| i64::from(send.not_after) + KEPT_SECONDS)
-            .filter(|end| *end > now.as_second());
+        let live =
+            self.0.iter().map(|send| i64::from(send.not_after) + KEPT_SECONDS).filter(|end| *end > now.as_second());
         let first = live.clone().min()?;
-        (live.count() >= SENDS_MAX)
-            .then(|| Timestamp::from_second(first).ok())
-            .flatten()
+        (live.count() >= SENDS_MAX).then(|| Timestamp::from_second(first).ok()).flatten()
     }
 
     pub(crate) fn remember(&mut self, send: RecentSend) {
@@ -137,9 +139,7 @@ impl Mark {
     }
 
     fn from_code(code: u8) -> Option<Self> {
-        [Self::Reserved, Self::Refused, Self::MayRepeat, Self::Repeated]
-            .into_iter()
-            .find(|mark| mark.code() == code)
+        [Self::Reserved, Self::Refused, Self::MayRepeat, Self::Repeated].into_iter().find(|mark| mark.code() == code)
     }
 }
 
@@ -147,7 +147,7 @@ impl RecentSend {
     fn pack(&self) -> [u8; ENTRY_SIZE_BYTES] {
         let mut packed = [0; ENTRY_SIZE_BYTES];
         let parts: [&[u8]; 5] = [
-            &[self.mark.code()],
+            &[self.mark.code(), self.hours_before],
             &self.id.to_bytes(),
             &self.nonce.0,
             &self.at.to_be_bytes(),
@@ -160,7 +160,7 @@ impl RecentSend {
     }
 
     fn unpack(packed: &[u8]) -> Option<Self> {
-        let (mark, rest) = packed.split_first()?;
+        let ([mark, hours_before], rest) = packed.split_first_chunk::<2>()?;
         let (id, rest) = rest.split_first_chunk::<{ MessageId::SIZE_BYTES }>()?;
         let (nonce, rest) = rest.split_first_chunk::<8>()?;
         let (at, rest) = rest.split_first_chunk::<4>()?;
@@ -170,6 +170,7 @@ impl RecentSend {
             at: u32::from_be_bytes(*at),
             not_after: u32::from_be_bytes(rest.try_into().ok()?),
             mark: Mark::from_code(*mark)?,
+            hours_before: *hours_before,
         })
     }
 }
@@ -183,12 +184,7 @@ impl Serialize for RecentSends {
 impl<'de> Deserialize<'de> for RecentSends {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let packed = crate::packed::bytes(deserializer)?;
-        let entries = packed
-            .chunks(ENTRY_SIZE_BYTES)
-            .map(RecentSend::unpack)
-            .collect::<Option<_>>();
-        entries
-            .map(Self)
-            .ok_or_else(|| serde::de::Error::custom("recent sends of an unknown form"))
+        let entries = packed.chunks(ENTRY_SIZE_BYTES).map(RecentSend::unpack).collect::<Option<_>>();
+        entries.map(Self).ok_or_else(|| serde::de::Error::custom("recent sends of an unknown form"))
     }
 }

@@ -117,19 +117,11 @@ impl Template {
         for (index, field) in self.fields.iter().enumerate() {
             wrong.extend(field.validate(&format!("fields[{index}]")));
             if self.fields.iter().take(index).any(|earlier| earlier.key == field.key) {
-                wrong.push(Invalid::new(
-                    format!("fields[{index}].key"),
-                    "duplicate",
-                    "another field has this key",
-                ));
+                wrong.push(Invalid::new(format!("fields[{index}].key"), "duplicate", "another field has this key"));
             }
         }
         if self.long_term_limit.is_some() && self.kind == TemplateKind::OneTime {
-            wrong.push(Invalid::new(
-                "long_term_limit",
-                "not_applicable",
-                "only a long_term template has one",
-            ));
+            wrong.push(Invalid::new("long_term_limit", "not_applicable", "only a long_term template has one"));
         }
         for (key, value) in &self.fallback {
             let at = format!("fallback.{key}");
@@ -147,25 +139,16 @@ impl Template {
     /// One [`Invalid`] for each value that is missing, unknown, or breaks its type or limit.
     pub fn fill(&self, data: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Vec<Invalid>> {
         let mut wrong = Vec::new();
-        for key in data
-            .keys()
-            .filter(|key| !self.fields.iter().any(|field| field.key == **key))
-        {
-            wrong.push(Invalid::new(
-                format!("data.{key}"),
-                "field_unknown",
-                "the template has no such field",
-            ));
+        for key in data.keys().filter(|key| !self.fields.iter().any(|field| field.key == **key)) {
+            wrong.push(Invalid::new(format!("data.{key}"), "field_unknown", "the template has no such field"));
         }
         let mut filled = BTreeMap::new();
         for field in &self.fields {
             let at = format!("data.{}", field.key);
             match data.get(&field.key).or_else(|| self.fallback.get(&field.key)) {
-                None => wrong.push(Invalid::new(
-                    at,
-                    "field_missing",
-                    "the template needs it and has no fallback for it",
-                )),
+                None => {
+                    wrong.push(Invalid::new(at, "field_missing", "the template needs it and has no fallback for it"))
+                }
                 Some(value) => match field.check(&at, value) {
                     Ok(()) => drop(filled.insert(field.key.clone(), value.clone())),
                     Err(invalid) => wrong.push(invalid),
@@ -204,10 +187,7 @@ pub struct Sync {
 /// platform's; everything else is the owner's and stays as far as it still fits.
 #[must_use]
 pub fn merge_listed(known: &BTreeMap<String, Template>, listed: Vec<Listed>) -> Sync {
-    let mut sync = Sync {
-        removed: known.keys().cloned().collect(),
-        ..Sync::default()
-    };
+    let mut sync = Sync { removed: known.keys().cloned().collect(), ..Sync::default() };
     for one in listed {
         sync.removed.retain(|id| *id != one.id);
         let id = one.id.clone();
@@ -282,27 +262,15 @@ impl Field {
             return Err(Invalid::new(at, "field_empty", "must not be empty"));
         }
         if value.chars().any(char::is_control) {
-            return Err(Invalid::new(
-                at,
-                "field_malformed",
-                "must not contain line breaks or control characters",
-            ));
+            return Err(Invalid::new(at, "field_malformed", "must not contain line breaks or control characters"));
         }
         let Some(kind) = FieldType::of(&self.key) else {
-            return Err(Invalid::new(
-                at,
-                "field_type_unknown",
-                "the field's type is not known; correct the template",
-            ));
+            return Err(Invalid::new(at, "field_type_unknown", "the field's type is not known; correct the template"));
         };
         if kind == FieldType::Enum {
             let listed = self.values.iter().any(|allowed| allowed == value);
             let message = || format!("must be one of {}", self.values.join(", "));
-            return if listed {
-                Ok(())
-            } else {
-                Err(Invalid::new(at, "field_not_in_list", message()))
-            };
+            return if listed { Ok(()) } else { Err(Invalid::new(at, "field_not_in_list", message())) };
         }
         kind.check(at, value)
     }
@@ -367,7 +335,10 @@ impl FieldType {
 
     fn check(self, at: &str, value: &str) -> Result<(), Invalid> {
         let longest = self.longest(value);
-        let length = value.chars().count();
+        let length = match self {
+            Self::Number => value.chars().filter(|c| *c != '.').count(),
+            _ => value.chars().count(),
+        };
         if length > longest {
             let message = format!("at most {longest} characters, got {length}");
             return Err(Invalid::new(at, "field_too_long", message));
@@ -449,9 +420,7 @@ fn is_decimal(text: &str) -> bool {
 
 fn is_amount(text: &str) -> bool {
     let text = text.strip_suffix('元').unwrap_or(text);
-    let unsigned =
-        text.strip_prefix(|first: char| first.is_ascii_punctuation() && first != '.' || "￥¥€£".contains(first));
-    let text = unsigned.unwrap_or(text);
+    let text = text.strip_prefix(|first| "￥¥$€£₩₽₹฿".contains(first)).unwrap_or(text);
     is_decimal(text) && text.bytes().filter(u8::is_ascii_digit).count() <= 10
 }
 
@@ -459,11 +428,7 @@ fn is_car_number(text: &str) -> bool {
     let characters: Vec<char> = text.chars().collect();
     let last = characters.len().saturating_sub(1);
     characters.iter().enumerate().all(|(index, c)| {
-        if is_chinese(*c) {
-            index == 0 || index == last
-        } else {
-            c.is_ascii_alphanumeric() || is_symbol(*c)
-        }
+        if is_chinese(*c) { index == 0 || index == last } else { c.is_ascii_alphanumeric() || is_symbol(*c) }
     })
 }
 
@@ -484,29 +449,22 @@ fn is_moment(text: &str, needs_time: bool) -> bool {
 }
 
 fn is_time_of_day(text: &str) -> bool {
-    let parts: Option<Vec<u32>> = text.split(':').map(two_digits).collect();
+    let parts: Option<Vec<u32>> =
+        text.split(':').enumerate().map(|(index, part)| clock_digits(part, index > 0)).collect();
     matches!(parts.as_deref(), Some([hour, minute] | [hour, minute, 0..=59]) if *hour < 24 && *minute < 60)
 }
 
-fn two_digits(text: &str) -> Option<u32> {
-    ((1..=2).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit()))
-        .then(|| text.parse().ok())
-        .flatten()
+/// The hour may have one digit, minutes and seconds have two.
+fn clock_digits(text: &str, needs_two: bool) -> Option<u32> {
+    let fits = text.len() == 2 || (text.len() == 1 && !needs_two);
+    (fits && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok()).flatten()
 }
 
 fn is_date(text: &str) -> bool {
-    let plain = text
-        .strip_suffix(['日', '月'])
-        .unwrap_or(text)
-        .replace(['年', '月', '/', '.'], "-");
+    let plain = text.strip_suffix(['日', '月']).unwrap_or(text).replace(['年', '月', '/', '.'], "-");
     let numbers: Option<Vec<u32>> = plain
         .split('-')
-        .map(|part| {
-            part.bytes()
-                .all(|byte| byte.is_ascii_digit())
-                .then(|| part.parse().ok())
-                .flatten()
-        })
+        .map(|part| part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse().ok()).flatten())
         .collect();
     let day_fits = |month: u32, day: u32| (1..=12).contains(&month) && (1..=31).contains(&day);
     match numbers.as_deref() {
@@ -527,10 +485,7 @@ mod tests {
     use super::*;
 
     fn listed(id: &str, title: &str, keys: &[&str]) -> Listed {
-        let field = |key: &&str| Field {
-            key: (*key).into(),
-            values: vec![],
-        };
+        let field = |key: &&str| Field { key: (*key).into(), values: vec![] };
         Listed {
             id: id.into(),
             title: title.into(),
@@ -541,10 +496,8 @@ mod tests {
 
     #[test]
     fn a_sync_adds_changes_and_removes_and_repeats_to_nothing() {
-        let first = merge_listed(
-            &BTreeMap::new(),
-            vec![listed("A", "发货", &["thing1"]), listed("B", "旧", &["time2"])],
-        );
+        let first =
+            merge_listed(&BTreeMap::new(), vec![listed("A", "发货", &["thing1"]), listed("B", "旧", &["time2"])]);
         assert_eq!(first.added.keys().collect::<Vec<_>>(), ["A", "B"]);
         assert_eq!(first.added["A"].category, Category::Reminder);
         assert_eq!(first.added["A"].topic, "general");
@@ -580,22 +533,13 @@ mod tests {
     fn a_template_that_becomes_one_time_loses_its_long_term_limit() {
         let mut ours = listed("A", "发货", &["thing1"]).merge(Template::unset());
         ours.kind = TemplateKind::LongTerm;
-        ours.long_term_limit = Some(LongTermLimit {
-            per: LongTermPeriod::Day,
-            limit: 1,
-        });
-        let sync = merge_listed(
-            &BTreeMap::from([("A".to_owned(), ours)]),
-            vec![listed("A", "发货", &["thing1"])],
-        );
+        ours.long_term_limit = Some(LongTermLimit { per: LongTermPeriod::Day, limit: 1 });
+        let sync = merge_listed(&BTreeMap::from([("A".to_owned(), ours)]), vec![listed("A", "发货", &["thing1"])]);
         assert_eq!(sync.changed["A"].long_term_limit, None);
     }
 
     fn check(key: &str, value: &str) -> Result<(), String> {
-        let field = Field {
-            key: key.into(),
-            values: vec!["顺丰".into(), "京东".into()],
-        };
+        let field = Field { key: key.into(), values: vec!["顺丰".into(), "京东".into()] };
         field.check("data.x", value).map_err(|invalid| invalid.code)
     }
 
@@ -671,11 +615,7 @@ mod tests {
         let codes: Vec<_> = wrong.iter().map(|w| (w.field.as_str(), w.code.as_str())).collect();
         assert_eq!(
             codes,
-            [
-                ("data.thing9", "field_unknown"),
-                ("data.time2", "field_malformed"),
-                ("data.number3", "field_missing")
-            ]
+            [("data.thing9", "field_unknown"), ("data.time2", "field_malformed"), ("data.number3", "field_missing")]
         );
     }
 }

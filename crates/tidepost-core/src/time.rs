@@ -98,15 +98,11 @@ fn within_a_day(local: &Zoned, unit_seconds: i64) -> Period {
 }
 
 fn days(zone: &TimeZone, first: Date, length: Span) -> Period {
-    Period {
-        opens_at: midnight(zone, first),
-        closes_at: midnight(zone, first.saturating_add(length)),
-    }
+    Period { opens_at: midnight(zone, first), closes_at: midnight(zone, first.saturating_add(length)) }
 }
 
 fn midnight(zone: &TimeZone, date: Date) -> Timestamp {
-    date.to_zoned(zone.clone())
-        .map_or(Timestamp::MAX, |zoned| zoned.timestamp())
+    date.to_zoned(zone.clone()).map_or(Timestamp::MAX, |zoned| zoned.timestamp())
 }
 
 /// The window of `length_seconds` around `now`, counted from the epoch.
@@ -114,10 +110,7 @@ fn midnight(zone: &TimeZone, date: Date) -> Timestamp {
 pub fn fixed_period(length_seconds: u32, now: Timestamp) -> Period {
     let length = i64::from(length_seconds.max(1));
     let opens = floor_second(now).div_euclid(length) * length;
-    Period {
-        opens_at: at_second(opens),
-        closes_at: at_second(opens + length),
-    }
+    Period { opens_at: at_second(opens), closes_at: at_second(opens + length) }
 }
 
 /// The full hour around `now`, in UTC: the grain of receipts and metrics.
@@ -137,13 +130,8 @@ fn at_second(second: i64) -> Timestamp {
 /// `time` plus `milliseconds`, held at the ends of what can be expressed.
 #[must_use]
 pub fn plus_milliseconds(time: Timestamp, milliseconds: i64) -> Timestamp {
-    let end = if milliseconds < 0 {
-        Timestamp::MIN
-    } else {
-        Timestamp::MAX
-    };
-    time.checked_add(SignedDuration::from_millis(milliseconds))
-        .unwrap_or(end)
+    let end = if milliseconds < 0 { Timestamp::MIN } else { Timestamp::MAX };
+    time.checked_add(SignedDuration::from_millis(milliseconds)).unwrap_or(end)
 }
 
 /// `time` plus `seconds`, held at the ends of what can be expressed.
@@ -155,10 +143,7 @@ pub fn plus_seconds(time: Timestamp, seconds: i64) -> Timestamp {
 /// The number of the local day of `now`, in days since 1970-01-01 (a week or month has the number of its first day).
 #[must_use]
 pub fn day_number(period: Calendar, zone: &TimeZone, now: Timestamp) -> i32 {
-    let first = calendar_period(period, zone, now)
-        .opens_at
-        .to_zoned(zone.clone())
-        .date();
+    let first = calendar_period(period, zone, now).opens_at.to_zoned(zone.clone()).date();
     let epoch = jiff::civil::date(1970, 1, 1);
     first.since((jiff::Unit::Day, epoch)).map_or(0, |span| span.get_days())
 }
@@ -183,31 +168,18 @@ impl QuietHours {
         if !self.contains(local.time()) {
             return None;
         }
-        let end_date = if local.time() < self.to {
-            local.date()
-        } else {
-            local.date().saturating_add(1.day())
-        };
+        let end_date = if local.time() < self.to { local.date() } else { local.date().saturating_add(1.day()) };
         let end = zone.to_ambiguous_timestamp(end_date.to_datetime(self.to));
         // Where the clock goes back the end comes twice; where it goes forward it may be skipped.
         let first = end.compatible().ok()?;
         let end = if first <= now { end.later().ok()? } else { first };
         let skipped_to = |change: &Timestamp| !self.contains(change.to_zoned(zone.clone()).time());
         let changes = zone.following(now).map(|change| change.timestamp());
-        Some(
-            changes
-                .take_while(|change| *change < end)
-                .find(skipped_to)
-                .unwrap_or(end),
-        )
+        Some(changes.take_while(|change| *change < end).find(skipped_to).unwrap_or(end))
     }
 
     fn contains(&self, time: Time) -> bool {
-        if self.from <= self.to {
-            self.from <= time && time < self.to
-        } else {
-            self.from <= time || time < self.to
-        }
+        if self.from <= self.to { self.from <= time && time < self.to } else { self.from <= time || time < self.to }
     }
 }
 

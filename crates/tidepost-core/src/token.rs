@@ -62,9 +62,7 @@ impl TokenState {
             return TokenStep::Use(self.access_token.clone());
         }
         if is_leased {
-            return TokenStep::Wait {
-                until: plus_milliseconds(now, 100),
-            };
+            return TokenStep::Wait { until: plus_milliseconds(now, 100) };
         }
         // Normal mode first: it returns the platform's current token. Only when that is the rejected one is it forced.
         let force = is_rejected && self.refresh_at == 0 && now.as_second() >= self.forced_at + FORCE_APART_SECONDS;
@@ -88,11 +86,7 @@ impl TokenState {
         Self {
             access_token: token.to_owned(),
             expires_at: plus_seconds(now, expires_in).as_second(),
-            refresh_at: if same_again {
-                0
-            } else {
-                plus_seconds(now, refresh_in).as_second()
-            },
+            refresh_at: if same_again { 0 } else { plus_seconds(now, refresh_in).as_second() },
             leased_until: 0,
             forced_at: self.forced_at,
         }
@@ -101,10 +95,7 @@ impl TokenState {
     /// The state after a fetch failed: the next one may try.
     #[must_use]
     pub fn not_fetched(&self) -> Self {
-        Self {
-            leased_until: 0,
-            ..self.clone()
-        }
+        Self { leased_until: 0, ..self.clone() }
     }
 }
 
@@ -119,19 +110,12 @@ mod tests {
     #[test]
     fn one_fetches_and_the_others_wait_or_use_what_is_still_good() {
         let empty = TokenState::default();
-        let TokenStep::Fetch { leased, force: false } = empty.step(None, at(0)) else {
-            panic!()
-        };
+        let TokenStep::Fetch { leased, force: false } = empty.step(None, at(0)) else { panic!() };
         assert!(matches!(leased.step(None, at(1)), TokenStep::Wait { .. }));
-        assert!(
-            matches!(leased.step(None, at(11)), TokenStep::Fetch { .. }),
-            "a dead refresher is replaced"
-        );
+        assert!(matches!(leased.step(None, at(11)), TokenStep::Fetch { .. }), "a dead refresher is replaced");
         let state = leased.fetched("t1", 7_200, None, at(1));
         assert_eq!(state.step(None, at(5_000)), TokenStep::Use("t1".into()));
-        let TokenStep::Fetch { leased, .. } = state.step(None, at(6_000)) else {
-            panic!("80 % of its life is over")
-        };
+        let TokenStep::Fetch { leased, .. } = state.step(None, at(6_000)) else { panic!("80 % of its life is over") };
         assert_eq!(
             leased.step(None, at(6_001)),
             TokenStep::Use("t1".into()),
@@ -142,23 +126,16 @@ mod tests {
     #[test]
     fn a_rejected_token_is_fetched_normally_and_forced_only_when_it_comes_back() {
         let state = TokenState::default().fetched("t1", 7_200, None, at(0));
-        let TokenStep::Fetch { leased, force } = state.step(Some("t1"), at(10)) else {
-            panic!()
-        };
+        let TokenStep::Fetch { leased, force } = state.step(Some("t1"), at(10)) else { panic!() };
         assert!(!force);
         assert_eq!(
             leased.fetched("t2", 7_200, Some("t1"), at(11)).step(Some("t1"), at(12)),
             TokenStep::Use("t2".into())
         );
         let same = leased.fetched("t1", 7_000, Some("t1"), at(11));
-        let TokenStep::Fetch { leased, force } = same.step(Some("t1"), at(12)) else {
-            panic!()
-        };
+        let TokenStep::Fetch { leased, force } = same.step(Some("t1"), at(12)) else { panic!() };
         assert!(force);
         let again = leased.fetched("t1", 7_000, Some("t1"), at(13));
-        assert!(
-            matches!(again.step(Some("t1"), at(20)), TokenStep::Fetch { force: false, .. }),
-            "not twice in 30 s"
-        );
+        assert!(matches!(again.step(Some("t1"), at(20)), TokenStep::Fetch { force: false, .. }), "not twice in 30 s");
     }
 }

@@ -35,8 +35,10 @@ pub enum Right {
     Templates,
     /// Report consents.
     Grants,
-    /// Send messages and see what became of them.
+    /// Send messages.
     Messages,
+    /// See what became of a message.
+    ReadMessages,
     /// Feed subscribers.
     Subscribers,
     /// Look a person up.
@@ -53,16 +55,19 @@ impl Role {
     /// Whether the role has a right (CONTRACT, 'Roles').
     #[must_use]
     pub fn may(self, right: Right) -> bool {
-        use Right::{Erase, Grants, LookUp, Messages, Preferences, ReadSetup, Reports, Subscribers, Templates};
+        use Right::{
+            Erase, Grants, LookUp, Messages, Preferences, ReadMessages, ReadSetup, Reports, Subscribers, Templates,
+        };
         match self {
             Self::Admin => true,
-            Self::Operator => matches!(right, ReadSetup | Templates | Subscribers | LookUp | Reports),
-            Self::Sender => matches!(
-                right,
-                ReadSetup | Grants | Messages | Subscribers | LookUp | Preferences
-            ),
+            Self::Operator => {
+                matches!(right, ReadSetup | Templates | Subscribers | LookUp | ReadMessages | Reports)
+            }
+            Self::Sender => {
+                matches!(right, ReadSetup | Grants | Messages | ReadMessages | Subscribers | LookUp | Preferences)
+            }
             Self::Analyst => matches!(right, ReadSetup | Reports),
-            Self::Support => matches!(right, LookUp | Preferences | Erase | Messages),
+            Self::Support => matches!(right, LookUp | Preferences | Erase | ReadMessages),
         }
     }
 }
@@ -111,12 +116,7 @@ impl Store {
         let id = format!("k_{}", data_encoding::HEXLOWER.encode(&crate::clock::random::<6>()));
         let secret = data_encoding::BASE64URL_NOPAD.encode(&crate::clock::random::<24>());
         let key = format!("tp_{}.{secret}", id.trim_start_matches("k_"));
-        let stored = StoredKey {
-            hash: hash(&key),
-            role,
-            name: name.to_owned(),
-            created_at: now,
-        };
+        let stored = StoredKey { hash: hash(&key), role, name: name.to_owned(), created_at: now };
         self.put(&Key::new(KEYS, &id), &stored, None).await?;
         Ok((id, key))
     }
@@ -151,33 +151,19 @@ impl App {
         if caller.role.may(right) {
             return Ok(caller);
         }
-        Err(Problem::new(
-            403,
-            "forbidden",
-            "the key's role does not allow this; see the roles in the README",
-        ))
+        Err(Problem::new(403, "forbidden", "the key's role does not allow this; see the roles in the README"))
     }
 
     async fn authenticate(&self, request: &Request) -> Result<Caller, Problem> {
         let unauthorised = || Problem::new(401, "unauthorized", "send Authorization: Bearer <api key>");
-        let bearer = request
-            .header("authorization")
-            .and_then(|value| value.strip_prefix("Bearer "));
-        let given = bearer
-            .map(str::trim)
-            .filter(|key| !key.is_empty())
-            .ok_or_else(unauthorised)?;
-        if let Some(id) = given
-            .strip_prefix("tp_")
-            .and_then(|rest| rest.split_once('.'))
-            .map(|(id, _)| format!("k_{id}"))
+        let bearer = request.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+        let given = bearer.map(str::trim).filter(|key| !key.is_empty()).ok_or_else(unauthorised)?;
+        if let Some(id) =
+            given.strip_prefix("tp_").and_then(|rest| rest.split_once('.')).map(|(id, _)| format!("k_{id}"))
         {
             let stored: Option<Stored<StoredKey>> = self.store.get(&Key::new(KEYS, &id)).await?;
             if let Some(stored) = stored.filter(|stored| is_equal(&stored.value.hash, &hash(given))) {
-                return Ok(Caller {
-                    key: id,
-                    role: stored.value.role,
-                });
+                return Ok(Caller { key: id, role: stored.value.role });
             }
         }
         if let Some(reference) = &self.config.admin_key_ref {
@@ -186,10 +172,7 @@ impl App {
                 Problem::unavailable("the first admin key cannot be read")
             })?;
             if is_equal(&hash(admin.expose()), &hash(given)) {
-                return Ok(Caller {
-                    key: FIRST_KEY.to_owned(),
-                    role: Role::Admin,
-                });
+                return Ok(Caller { key: FIRST_KEY.to_owned(), role: Role::Admin });
             }
         }
         Err(unauthorised())

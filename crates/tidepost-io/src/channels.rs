@@ -31,9 +31,7 @@ struct Json {
 
 impl Json {
     fn of(value: &impl Serialize) -> Result<Self, StoreError> {
-        serde_json::to_string(value)
-            .map(|json| Self { json })
-            .map_err(|error| unreadable("value", &error))
+        serde_json::to_string(value).map(|json| Self { json }).map_err(|error| unreadable("value", &error))
     }
 
     fn read<T: serde::de::DeserializeOwned>(&self, what: &str) -> Result<T, StoreError> {
@@ -42,11 +40,7 @@ impl Json {
 }
 
 fn unreadable(what: &str, error: &serde_json::Error) -> StoreError {
-    StoreError::Form {
-        pk: CHANNELS.to_owned(),
-        sk: what.to_owned(),
-        detail: error.to_string(),
-    }
+    StoreError::Form { pk: CHANNELS.to_owned(), sk: what.to_owned(), detail: error.to_string() }
 }
 
 fn channel_key(channel: &str) -> Key {
@@ -72,9 +66,7 @@ impl Store {
     /// [`StoreError`] when DynamoDB fails.
     pub async fn channels(&self) -> Result<BTreeMap<String, Channel>, StoreError> {
         let rows: Vec<(String, Json)> = self.query_all(&Range::all(CHANNELS)).await?;
-        rows.into_iter()
-            .map(|(id, row)| row.read(&id).map(|channel| (id, channel)))
-            .collect()
+        rows.into_iter().map(|(id, row)| row.read(&id).map(|channel| (id, channel))).collect()
     }
 
     /// One channel's definition.
@@ -95,11 +87,7 @@ impl Store {
         let range = Range::all(&partition);
         let (definition, rows) = futures::try_join!(self.channel(channel), self.query_all::<Json>(&range))?;
         let Some(definition) = definition else { return Ok(None) };
-        let mut state = ChannelState {
-            channel: definition,
-            health: Health::default(),
-            templates: BTreeMap::new(),
-        };
+        let mut state = ChannelState { channel: definition, health: Health::default(), templates: BTreeMap::new() };
         for (name, row) in rows {
             if name == "health" {
                 state.health = row.read(&name)?;
@@ -142,17 +130,10 @@ impl Store {
     pub async fn templates(&self, channel: &str) -> Result<BTreeMap<String, Template>, StoreError> {
         let partition = partition(channel);
         let last = format!("template#{LAST}");
-        let range = Range {
-            from: "template#",
-            to: &last,
-            ..Range::all(&partition)
-        };
+        let range = Range { from: "template#", to: &last, ..Range::all(&partition) };
         let rows: Vec<(String, Json)> = self.query_all(&range).await?;
         let read = |(name, row): (String, Json)| {
-            Ok((
-                name.trim_start_matches("template#").to_owned(),
-                row.read::<Template>(&name)?,
-            ))
+            Ok((name.trim_start_matches("template#").to_owned(), row.read::<Template>(&name)?))
         };
         rows.into_iter().map(read).collect()
     }

@@ -27,12 +27,7 @@ impl Clock {
     /// The system's clock.
     #[must_use]
     pub fn system() -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                offset_milliseconds: AtomicI64::new(0),
-                jumped: watch::Sender::new(()),
-            }),
-        }
+        Self { inner: Arc::new(Inner { offset_milliseconds: AtomicI64::new(0), jumped: watch::Sender::new(()) }) }
     }
 
     /// A clock that reads `start` now and runs on from there.
@@ -93,11 +88,7 @@ fn system_now() -> Timestamp {
 /// # Panics
 /// When the operating system has no randomness to give: nothing secure can be done then.
 #[must_use]
-#[expect(
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    reason = "the one place that draws randomness"
-)]
+#[expect(clippy::disallowed_methods, clippy::expect_used, reason = "the one place that draws randomness")]
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).expect("the operating system gives random bytes");

@@ -49,11 +49,7 @@ impl Config {
             admin_key_ref: variable("TIDEPOST_ADMIN_KEY_REF"),
             wechat_base_url: variable("TIDEPOST_WECHAT_BASE_URL").unwrap_or_else(|| WECHAT_BASE_URL.to_owned()),
         };
-        if missing.is_empty() {
-            Ok(config)
-        } else {
-            Err(ConfigError { missing })
-        }
+        if missing.is_empty() { Ok(config) } else { Err(ConfigError { missing }) }
     }
 }
 

@@ -45,12 +45,7 @@ pub struct Problem {
 impl Problem {
     /// A problem without fields.
     pub fn new(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
-        Self {
-            status,
-            code,
-            detail: detail.into(),
-            errors: Vec::new(),
-        }
+        Self { status, code, detail: detail.into(), errors: Vec::new() }
     }
 
     /// What was asked for is not there.
@@ -62,12 +57,7 @@ impl Problem {
     #[must_use]
     pub fn invalid(errors: Vec<Invalid>) -> Self {
         let detail = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        Self {
-            status: 422,
-            code: "invalid",
-            detail,
-            errors,
-        }
+        Self { status: 422, code: "invalid", detail, errors }
     }
 
     /// The caller should try again soon.
@@ -93,20 +83,14 @@ impl Request {
         let path = event.raw_path.as_deref().unwrap_or("/");
         let body = event.body.unwrap_or_default();
         let body = if event.is_base64_encoded {
-            base64::engine::general_purpose::STANDARD
-                .decode(body)
-                .unwrap_or_default()
+            base64::engine::general_purpose::STANDARD.decode(body).unwrap_or_default()
         } else {
             body.into_bytes()
         };
         let query = event.raw_query_string.as_deref().unwrap_or_default();
         Self {
             method: event.request_context.http.method.to_string(),
-            path: path
-                .split('/')
-                .filter(|segment| !segment.is_empty())
-                .map(decode)
-                .collect(),
+            path: path.split('/').filter(|segment| !segment.is_empty()).map(decode).collect(),
             query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
             headers: event.headers,
             body,
@@ -135,11 +119,7 @@ impl Request {
         }
         let media_type = self.header("content-type").unwrap_or("application/json");
         if !media_type.to_ascii_lowercase().starts_with("application/json") {
-            return Err(Problem::new(
-                415,
-                "unsupported_media_type",
-                "send Content-Type: application/json",
-            ));
+            return Err(Problem::new(415, "unsupported_media_type", "send Content-Type: application/json"));
         }
         let value: Value = serde_json::from_slice(&self.body)
             .map_err(|error| Problem::new(400, "not_json", format!("the body is not JSON: {error}")))?;
@@ -155,12 +135,8 @@ pub fn from_value<T: DeserializeOwned>(value: Value, at: &str) -> Result<T, Inva
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
         let message = error.into_inner().to_string();
-        let unknown = message
-            .strip_prefix("unknown field `")
-            .and_then(|rest| rest.split('`').next());
-        let missing = message
-            .strip_prefix("missing field `")
-            .and_then(|rest| rest.split('`').next());
+        let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+        let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
         let code = if unknown.is_some() {
             "field_unknown"
         } else if missing.is_some() {
@@ -171,19 +147,13 @@ pub fn from_value<T: DeserializeOwned>(value: Value, at: &str) -> Result<T, Inva
         let mut parts: Vec<&str> = vec![at, path.as_str(), missing.unwrap_or_default()];
         // For an unknown field the path ends with its name already.
         parts.retain(|part| !part.is_empty() && *part != ".");
-        let field = if parts.is_empty() {
-            unknown.unwrap_or("body").to_owned()
-        } else {
-            parts.join(".")
-        };
+        let field = if parts.is_empty() { unknown.unwrap_or("body").to_owned() } else { parts.join(".") };
         Invalid::new(field, code, message)
     })
 }
 
 fn decode(segment: &str) -> String {
-    percent_encoding::percent_decode_str(segment)
-        .decode_utf8_lossy()
-        .into_owned()
+    percent_encoding::percent_decode_str(segment).decode_utf8_lossy().into_owned()
 }
 
 /// An answer in JSON.
@@ -228,9 +198,7 @@ pub fn answer(answer: Answer) -> ApiGatewayV2httpResponse {
         });
         let mut response = respond(problem.status, "application/problem+json", body.to_string());
         if matches!(problem.status, 429 | 503) {
-            response
-                .headers
-                .insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+            response.headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
         }
         response
     })
@@ -239,9 +207,7 @@ pub fn answer(answer: Answer) -> ApiGatewayV2httpResponse {
 fn respond(status: u16, media_type: &'static str, body: String) -> ApiGatewayV2httpResponse {
     let mut response = ApiGatewayV2httpResponse::default();
     response.status_code = i64::from(status);
-    response
-        .headers
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     response.body = Some(Body::Text(body));
     response
 }

@@ -27,11 +27,7 @@ pub struct Entry {
 
 impl Entry {
     fn absent(key: Key, id: &SubscriberId) -> Self {
-        Self {
-            key,
-            stored: None,
-            nobody: Person::new(id),
-        }
+        Self { key, stored: None, nobody: Person::new(id) }
     }
 
     /// The person; one without grants when the ledger has none.
@@ -107,11 +103,7 @@ impl Store {
             stored = self.get(&key).await?;
         }
         Ok(match stored {
-            Some(stored) => Entry {
-                key,
-                stored: Some(stored),
-                nobody: Person::default(),
-            },
+            Some(stored) => Entry { key, stored: Some(stored), nobody: Person::default() },
             None => Entry::absent(key, id),
         })
     }
@@ -126,24 +118,11 @@ impl Store {
         entry: &Entry,
         person: &Person,
     ) -> Result<PersonSwap, StoreError> {
-        let expires_at = person
-            .erased_at
-            .and_then(|second| Timestamp::from_second(second + TOMBSTONE_SECONDS).ok());
-        match self
-            .swap(
-                &entry.key,
-                entry.stored.as_ref(),
-                person,
-                &Person::ATTRIBUTES,
-                expires_at,
-            )
-            .await?
-        {
-            Swap::Done(stored) => Ok(PersonSwap::Done(Entry {
-                key: entry.key.clone(),
-                stored: Some(stored),
-                nobody: Person::default(),
-            })),
+        let expires_at = person.erased_at.and_then(|second| Timestamp::from_second(second + TOMBSTONE_SECONDS).ok());
+        match self.swap(&entry.key, entry.stored.as_ref(), person, &Person::ATTRIBUTES, expires_at).await? {
+            Swap::Done(stored) => {
+                Ok(PersonSwap::Done(Entry { key: entry.key.clone(), stored: Some(stored), nobody: Person::default() }))
+            }
             Swap::Conflict(current) => Ok(PersonSwap::Conflict(self.follow(id, entry.key.clone(), current).await?)),
         }
     }
@@ -169,10 +148,7 @@ impl Store {
                 PersonSwap::Conflict(current) => entry = current,
             }
         }
-        Err(StoreError::Call {
-            operation: "update",
-            detail: "the person changed too often at once".to_owned(),
-        })
+        Err(StoreError::Call { operation: "update", detail: "the person changed too often at once".to_owned() })
     }
 
     /// Makes one person of two: `from`'s record is joined into `into`'s and leaves a pointer.
@@ -187,19 +163,12 @@ impl Store {
             }
             let mut joined = ours.person().clone();
             joined.join(theirs.person().clone());
-            let merged = self.merge(
-                (&ours.key, ours.stored.as_ref()),
-                &joined,
-                (&theirs.key, theirs.stored.as_ref()),
-            );
+            let merged = self.merge((&ours.key, ours.stored.as_ref()), &joined, (&theirs.key, theirs.stored.as_ref()));
             if merged.await? {
                 return Ok(());
             }
         }
-        Err(StoreError::Call {
-            operation: "merge",
-            detail: "the people changed too often at once".to_owned(),
-        })
+        Err(StoreError::Call { operation: "merge", detail: "the people changed too often at once".to_owned() })
     }
 
     /// Notes that `id` is the person known as `link` (`scope/id`), and merges it with whoever was known so before.
@@ -225,33 +194,22 @@ impl Store {
         self.update_person(id, remember).await.map(drop)
     }
 
-    /// Erases a person on all channels: tombstones are left for every subscriber, links are removed.
+    /// Erases a person on all channels: a tombstone is left where the person was, links are removed.
     ///
-    /// Returns the person as it was.
+    /// Returns the person as it was. The links go first: erasing again finishes what was begun.
     ///
     /// # Errors
-    /// [`StoreError`] when DynamoDB fails; erasing again finishes what was begun.
+    /// [`StoreError`] when DynamoDB fails.
     pub async fn erase(&self, id: &SubscriberId, now: Timestamp) -> Result<Person, StoreError> {
+        for link in &self.person(id).await?.person().links {
+            self.delete(&link_key(link)).await?;
+        }
         let mut was = Person::default();
         let change = |person: &Person| {
             was = person.clone();
             Some(person.erased(now))
         };
         self.update_person(id, change).await?;
-        for link in &was.links {
-            self.delete(&link_key(link)).await?;
-        }
-        for subscriber in was
-            .subscribers
-            .iter()
-            .map(tidepost_core::person::Subscriber::id)
-            .filter(|other| other != id)
-        {
-            self.update_person(&subscriber, |person| {
-                person.erased_at.is_none().then(|| person.erased(now))
-            })
-            .await?;
-        }
         Ok(was)
     }
 }
@@ -268,4 +226,98 @@ pub enum PersonSwap {
     Done(Entry),
     /// Somebody was faster: the person now.
     Conflict(Entry),
+}
+
+#[cfg(test)]
+mod tests {
+    use tidepost_core::category::{Category, Urgency};
+    use tidepost_core::channel::{Channel, Health};
+    use tidepost_core::decide::{Case, Offer};
+    use tidepost_core::dispatch::{Step, reserve};
+    use tidepost_core::grant::{Consent, Source, Terms};
+    use tidepost_core::ids::{MessageId, Nonce};
+    use tidepost_core::person::{Answer, Heard};
+    use tidepost_core::template::TemplateKind;
+
+    use super::*;
+    use crate::store::{item_size_bytes, to_item};
+
+    /// As long as WeChat's own: openids have 28 characters, template ids 43.
+    const OPENID: &str = "o6_bmjrPTlm6_2sgVt7hMZOPfL2M";
+
+    fn template_id(number: usize) -> String {
+        format!("Ck3TWYgxvkKiGfHtG2wpsq1_3d7vQbrDdbUYfPmCE0{number}")
+    }
+
+    /// One channel, five templates with two consents left each, ten recent sends, ten attributes, a zone, a union id.
+    fn typical() -> Person {
+        let now: Timestamp = "2026-11-21T12:00:00+08:00".parse().unwrap();
+        let id = SubscriberId::new("shop", OPENID);
+        let channel: Channel = serde_json::from_str(r#"{"platform":"wechat_mini","app_id":"wx1","secret_ref":"env:S"}"#).unwrap();
+        let template = serde_json::from_str(r#"{"title":"t","fields":[{"key":"thing1"}]}"#).unwrap();
+        let mut person = Person::default();
+        for consent in 0..20_u8 {
+            let answer = Answer {
+                template: template_id(usize::from(consent) % 5),
+                kind: TemplateKind::OneTime,
+                consent: Consent::Accept,
+                terms: Terms::default(),
+            };
+            let heard = Heard { event: [consent; 8], source: Source::Event, answers: vec![answer] };
+            // All but the last five consents are so old that their events are forgotten.
+            let days_ago = if consent < 15 { 30 } else { 1 };
+            person.hear(&id, &heard, tidepost_core::time::plus_seconds(now, -86_400 * days_ago));
+        }
+        for send in 0..10_usize {
+            let at = tidepost_core::time::plus_seconds(now, i64::try_from(send).unwrap() * 86_400 / 4 - 3 * 86_400);
+            let offer = Offer {
+                id: MessageId::derive("shop", "k", &send.to_string(), at),
+                to: id.clone(),
+                template: template_id(send % 5),
+                category: Category::Reminder,
+                urgency: Urgency::Normal,
+                topic: "orders".into(),
+                business_line: None,
+                not_before: None,
+                not_after: tidepost_core::time::plus_seconds(now, 86_400),
+            };
+            let mut channel = channel.clone();
+            channel.policy.quiet_hours = None;
+            let case = Case { person: &person, offer: &offer, channel: &channel, health: &Health::default(), template: &template, now: at };
+            let Step::Swap(reserved) = reserve(&case, Nonce([7; 8]), None) else { panic!("send {send} may go") };
+            person = reserved.person;
+        }
+        for (name, value) in [
+            ("name", "王小明"), ("city", "杭州"), ("level", "gold"), ("birthday", "0513"), ("store", "西湖店"), ("size", "L"),
+            ("source", "menu"), ("pet", "cat"), ("coffee", "手冲"), ("last_sku", "B-20931"),
+        ] {
+            person.attributes.insert(name.into(), value.into());
+        }
+        person.time_zone = Some("Asia/Shanghai".into());
+        person.links.insert("wechat/o6_bmasdasdsad6_2sgVt7hMZOPfL".into());
+        person
+    }
+
+    #[test]
+    fn a_typical_person_is_under_one_kilobyte_and_survives_storage() {
+        let person = typical();
+        let key = key(&SubscriberId::new("shop", OPENID));
+        let item = to_item(&key, &person).unwrap();
+        assert_eq!(person.sends.iter().count(), 10);
+        let size_bytes = item_size_bytes(&item) + "v".len() + 3;
+        assert!(size_bytes < 1_024, "{size_bytes} bytes");
+        assert_eq!(serde_dynamo::from_item::<_, Person>(item).unwrap(), person);
+    }
+
+    #[test]
+    fn every_attribute_of_a_person_is_listed() {
+        let mut person = typical();
+        person.preferences.stopped = true;
+        person.tags.insert("vip".into());
+        person.erased_at = Some(1);
+        let item = to_item(&Key::new("p", "s"), &person).unwrap();
+        for name in item.keys().filter(|name| !["pk", "sk"].contains(&name.as_str())) {
+            assert!(Person::ATTRIBUTES.contains(&name.as_str()), "{name} would be lost or kept by mistake");
+        }
+    }
 }

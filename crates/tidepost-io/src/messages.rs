@@ -11,7 +11,7 @@ use tidepost_core::metric::HourRollup;
 use tidepost_core::person::Person;
 use tidepost_core::receipt::{Entry, Receipt, best};
 use tidepost_core::sends::RecentSend;
-use tidepost_core::time::{hour_of, plus_seconds};
+use tidepost_core::time::plus_seconds;
 
 use crate::store::{Key, LAST, Page, Range, Store, StoreError, Stored};
 
@@ -47,10 +47,7 @@ pub struct Parked {
 /// Where a message's row is.
 #[must_use]
 pub fn message_key(id: MessageId) -> Key {
-    Key::new(
-        message_partition(id.week(), id.spread() % MESSAGE_SHARDS),
-        id.to_string(),
-    )
+    Key::new(message_partition(id.week(), id.spread() % MESSAGE_SHARDS), id.to_string())
 }
 
 /// The partition of one shard of one week's messages.
@@ -120,12 +117,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when DynamoDB fails.
     pub async fn rewrite_message(&self, id: MessageId, message: &Message) -> Result<(), StoreError> {
-        self.put(
-            &message_key(id),
-            message,
-            Some(plus_seconds(message.accepted_at, KEPT_SECONDS)),
-        )
-        .await
+        self.put(&message_key(id), message, Some(plus_seconds(message.accepted_at, KEPT_SECONDS))).await
     }
 
     /// One message's row.
@@ -144,11 +136,7 @@ impl Store {
     pub async fn messages(&self, ids: &[MessageId]) -> Result<Vec<(MessageId, Message)>, StoreError> {
         let keys: Vec<Key> = ids.iter().copied().map(message_key).collect();
         let mut rows = self.get_many::<Message>(&keys).await?;
-        Ok(ids
-            .iter()
-            .zip(keys)
-            .filter_map(|(id, key)| rows.remove(&key).map(|row| (*id, row.value)))
-            .collect())
+        Ok(ids.iter().zip(keys).filter_map(|(id, key)| rows.remove(&key).map(|row| (*id, row.value))).collect())
     }
 
     /// A page of one shard of one week's messages.
@@ -162,12 +150,7 @@ impl Store {
         after: Option<&str>,
         limit: i32,
     ) -> Result<Page<Message>, StoreError> {
-        self.query(&Range {
-            after,
-            limit,
-            ..Range::all(&message_partition(week, shard))
-        })
-        .await
+        self.query(&Range { after, limit, ..Range::all(&message_partition(week, shard)) }).await
     }
 
     /// Parks a message until `due`.
@@ -177,8 +160,7 @@ impl Store {
     pub async fn park(&self, due: Timestamp, parked: &Parked) -> Result<(), StoreError> {
         let shard = parked.id.spread() % PARKED_SHARDS;
         let key = Key::new(parked_partition(shard), format!("{}#{}", due_text(due), parked.id));
-        self.put(&key, parked, Some(plus_seconds(parked.deadline, KEPT_SECONDS)))
-            .await
+        self.put(&key, parked, Some(plus_seconds(parked.deadline, KEPT_SECONDS))).await
     }
 
     /// What may go by `until`: when, the key to forget it by, and what was parked.
@@ -251,12 +233,8 @@ impl Store {
     ) -> Result<(), StoreError> {
         let writer = Nonce(crate::clock::random());
         self.put_receipt(channel, hour, nonce, writer, receipt).await?;
-        let dirty = Dirty {
-            channel: channel.to_owned(),
-            hour,
-        };
-        self.put(&Key::new(DIRTY, format!("{channel}#{}", hour_text(hour))), &dirty, None)
-            .await
+        let dirty = Dirty { channel: channel.to_owned(), hour };
+        self.put(&Key::new(DIRTY, format!("{channel}#{}", hour_text(hour))), &dirty, None).await
     }
 
     /// The best word that the receipts have on one reserved message.
@@ -265,15 +243,10 @@ impl Store {
     /// [`StoreError`] when DynamoDB fails.
     pub async fn receipt_of(&self, channel: &str, send: &RecentSend) -> Result<Option<Entry>, StoreError> {
         let at = Timestamp::from_second(i64::from(send.at)).unwrap_or(Timestamp::MIN);
-        let partition = receipt_partition(channel, hour_of(at));
+        let partition = receipt_partition(channel, send.hour());
         let (from, to) = (format!("{}#", send.nonce), format!("{}#{LAST}", send.nonce));
-        let receipts: Vec<(String, Receipt)> = self
-            .query_all(&Range {
-                from: &from,
-                to: &to,
-                ..Range::all(&partition)
-            })
-            .await?;
+        let receipts: Vec<(String, Receipt)> =
+            self.query_all(&Range { from: &from, to: &to, ..Range::all(&partition) }).await?;
         Ok(best(receipts.iter().filter_map(|(_, receipt)| receipt.find(send.id))))
     }
 
@@ -288,19 +261,11 @@ impl Store {
         platform_id: &str,
     ) -> Result<Option<(RecentSend, String, String, Entry)>, StoreError> {
         for send in person.sends.iter().rev() {
-            let at = Timestamp::from_second(i64::from(send.at)).unwrap_or(Timestamp::MIN);
-            let partition = receipt_partition(channel, hour_of(at));
+            let partition = receipt_partition(channel, send.hour());
             let (from, to) = (format!("{}#", send.nonce), format!("{}#{LAST}", send.nonce));
-            let receipts: Vec<(String, Receipt)> = self
-                .query_all(&Range {
-                    from: &from,
-                    to: &to,
-                    ..Range::all(&partition)
-                })
-                .await?;
-            let found = receipts
-                .iter()
-                .find_map(|(_, receipt)| receipt.find_platform_id(platform_id));
+            let receipts: Vec<(String, Receipt)> =
+                self.query_all(&Range { from: &from, to: &to, ..Range::all(&partition) }).await?;
+            let found = receipts.iter().find_map(|(_, receipt)| receipt.find_platform_id(platform_id));
             if let Some((group, entry)) = found.filter(|(_, entry)| entry.id == send.id) {
                 return Ok(Some((*send, group.template.clone(), group.topic.clone(), entry)));
             }
@@ -323,8 +288,7 @@ impl Store {
     /// [`StoreError`] when DynamoDB fails.
     pub async fn put_rollup(&self, channel: &str, hour: Timestamp, rollup: &HourRollup) -> Result<(), StoreError> {
         let key = Key::new(rollup_partition(channel), hour_text(hour));
-        self.put(&key, rollup, Some(plus_seconds(hour, ROLLUP_KEPT_SECONDS)))
-            .await
+        self.put(&key, rollup, Some(plus_seconds(hour, ROLLUP_KEPT_SECONDS))).await
     }
 
     /// The roll-ups of a channel from one hour to another, both included.
@@ -339,22 +303,9 @@ impl Store {
     ) -> Result<Vec<(Timestamp, HourRollup)>, StoreError> {
         let partition = rollup_partition(channel);
         let (from, to) = (hour_text(from), hour_text(to));
-        let rows = self
-            .query_all(&Range {
-                from: &from,
-                to: &to,
-                ..Range::all(&partition)
-            })
-            .await?;
-        let hour = |text: &str| {
-            text.parse::<i64>()
-                .ok()
-                .and_then(|hour| Timestamp::from_second(hour * 3_600).ok())
-        };
-        Ok(rows
-            .into_iter()
-            .filter_map(|(sk, rollup)| Some((hour(&sk)?, rollup)))
-            .collect())
+        let rows = self.query_all(&Range { from: &from, to: &to, ..Range::all(&partition) }).await?;
+        let hour = |text: &str| text.parse::<i64>().ok().and_then(|hour| Timestamp::from_second(hour * 3_600).ok());
+        Ok(rows.into_iter().filter_map(|(sk, rollup)| Some((hour(&sk)?, rollup))).collect())
     }
 
     /// The first hour of a channel that is not added up yet; `None` before the first was.
@@ -371,12 +322,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when DynamoDB fails.
     pub async fn put_rolled_up_until(&self, channel: &str, until: Timestamp) -> Result<(), StoreError> {
-        self.put(
-            &Key::new(rollup_partition(channel), ROLLED_UP),
-            &RolledUp { until },
-            None,
-        )
-        .await
+        self.put(&Key::new(rollup_partition(channel), ROLLED_UP), &RolledUp { until }, None).await
     }
 
     /// Hours whose roll-ups are out of date: channel and hour.
@@ -394,7 +340,6 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when DynamoDB fails.
     pub async fn clear_dirty(&self, channel: &str, hour: Timestamp) -> Result<(), StoreError> {
-        self.delete(&Key::new(DIRTY, format!("{channel}#{}", hour_text(hour))))
-            .await
+        self.delete(&Key::new(DIRTY, format!("{channel}#{}", hour_text(hour)))).await
     }
 }

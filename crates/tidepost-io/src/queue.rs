@@ -55,15 +55,8 @@ impl NowQueue {
     /// # Errors
     /// [`QueueError`] when SQS fails; it may be queued all the same.
     pub async fn send(&self, task: MessageTask) -> Result<(), QueueError> {
-        let send = self
-            .client
-            .send_message()
-            .queue_url(&self.url)
-            .message_body(body(&task)?);
-        send.send()
-            .await
-            .map(drop)
-            .map_err(|error| QueueError(DisplayErrorContext(error).to_string()))
+        let send = self.client.send_message().queue_url(&self.url).message_body(body(&task)?);
+        send.send().await.map(drop).map_err(|error| QueueError(DisplayErrorContext(error).to_string()))
     }
 
     /// Queues many messages, each with the seconds that the queue holds it back (at most 900).

@@ -56,10 +56,7 @@ impl Store {
             }
             asked = Some(leased);
         }
-        Err(StoreError::Call {
-            operation: "lease",
-            detail: "the quota changed too often at once".to_owned(),
-        })
+        Err(StoreError::Call { operation: "lease", detail: "the quota changed too often at once".to_owned() })
     }
 
     /// Changes a channel's quota item; `change` returns `None` when there is nothing to change.
@@ -77,9 +74,6 @@ impl Store {
                 Swap::Conflict(current) => stored = current,
             }
         }
-        Err(StoreError::Call {
-            operation: "quota",
-            detail: "the quota changed too often at once".to_owned(),
-        })
+        Err(StoreError::Call { operation: "quota", detail: "the quota changed too often at once".to_owned() })
     }
 }

@@ -32,10 +32,7 @@ where
 pub fn log() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("TIDEPOST_LOG");
     let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let subscriber = tracing_subscriber::fmt()
-        .json()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr);
     // A second call finds the first one's subscriber in place, which is what is wanted.
     drop(subscriber.try_init());
 }

@@ -53,10 +53,7 @@ impl Secrets {
             return Ok(secret.clone());
         }
         let fetched = self.fetch(reference).await;
-        let text = fetched.map_err(|detail| SecretError {
-            reference: reference.to_owned(),
-            detail,
-        })?;
+        let text = fetched.map_err(|detail| SecretError { reference: reference.to_owned(), detail })?;
         let secret = Secret::new(text.trim().to_owned());
         known.insert(reference.to_owned(), (secret.clone(), plus_seconds(now, KEPT_SECONDS)));
         Ok(secret)
@@ -70,23 +67,12 @@ impl Secrets {
                 let answer = self.manager.get_secret_value().secret_id(arn).send().await;
                 let answer =
                     answer.map_err(|error| aws_sdk_secretsmanager::error::DisplayErrorContext(error).to_string())?;
-                answer
-                    .secret_string
-                    .ok_or_else(|| "it holds bytes, not text".to_owned())
+                answer.secret_string.ok_or_else(|| "it holds bytes, not text".to_owned())
             }
             Some(("ssm", name)) => {
-                let answer = self
-                    .parameters
-                    .get_parameter()
-                    .name(name)
-                    .with_decryption(true)
-                    .send()
-                    .await;
+                let answer = self.parameters.get_parameter().name(name).with_decryption(true).send().await;
                 let answer = answer.map_err(|error| aws_sdk_ssm::error::DisplayErrorContext(error).to_string())?;
-                answer
-                    .parameter
-                    .and_then(|parameter| parameter.value)
-                    .ok_or_else(|| "it has no value".to_owned())
+                answer.parameter.and_then(|parameter| parameter.value).ok_or_else(|| "it has no value".to_owned())
             }
             _ => Err(tidepost_core::channel::SECRET_REF_FORM.to_owned()),
         }

@@ -35,10 +35,7 @@ pub struct Key {
 impl Key {
     /// Names an item.
     pub fn new(pk: impl Into<String>, sk: impl Into<String>) -> Self {
-        Self {
-            pk: pk.into(),
-            sk: sk.into(),
-        }
+        Self { pk: pk.into(), sk: sk.into() }
     }
 
     fn attributes(&self) -> Attributes {
@@ -121,12 +118,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when DynamoDB fails or the item has an unknown form.
     pub async fn get<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<Stored<T>>, StoreError> {
-        let request = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .set_key(Some(key.attributes()))
-            .consistent_read(true);
+        let request =
+            self.client.get_item().table_name(&self.table).set_key(Some(key.attributes())).consistent_read(true);
         let answer = request.send().await.map_err(|error| call_error("GetItem", &error))?;
         answer.item.map(Stored::parse).transpose()
     }
@@ -155,26 +148,13 @@ impl Store {
     }
 
     async fn batch_get(&self, keys: Vec<Attributes>) -> Result<(Vec<Attributes>, Vec<Attributes>), StoreError> {
-        let wanted = KeysAndAttributes::builder()
-            .set_keys(Some(keys))
-            .consistent_read(true)
-            .build();
-        let wanted = wanted.map_err(|error| StoreError::Call {
-            operation: "BatchGetItem",
-            detail: error.to_string(),
-        })?;
+        let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
+        let wanted =
+            wanted.map_err(|error| StoreError::Call { operation: "BatchGetItem", detail: error.to_string() })?;
         let request = self.client.batch_get_item().request_items(&self.table, wanted);
-        let answer = request
-            .send()
-            .await
-            .map_err(|error| call_error("BatchGetItem", &error))?;
-        let items = answer
-            .responses
-            .and_then(|mut tables| tables.remove(&self.table))
-            .unwrap_or_default();
-        let left = answer
-            .unprocessed_keys
-            .and_then(|mut tables| tables.remove(&self.table));
+        let answer = request.send().await.map_err(|error| call_error("BatchGetItem", &error))?;
+        let items = answer.responses.and_then(|mut tables| tables.remove(&self.table)).unwrap_or_default();
+        let left = answer.unprocessed_keys.and_then(|mut tables| tables.remove(&self.table));
         Ok((items, left.map(|keys| keys.keys).unwrap_or_default()))
     }
 
@@ -212,15 +192,10 @@ impl Store {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         put = match old {
             None => put.condition_expression("attribute_not_exists(pk)"),
-            Some(_) => put
-                .condition_expression("v = :v")
-                .expression_attribute_values(":v", number(version)),
+            Some(_) => put.condition_expression("v = :v").expression_attribute_values(":v", number(version)),
         };
         match put.send().await {
-            Ok(_) => Ok(Swap::Done(Stored {
-                value: value.clone(),
-                raw: item,
-            })),
+            Ok(_) => Ok(Swap::Done(Stored { value: value.clone(), raw: item })),
             Err(error) => Ok(Swap::Conflict(failed_condition(error)?.map(Stored::parse).transpose()?)),
         }
     }
@@ -240,10 +215,7 @@ impl Store {
             item.insert(TTL.to_owned(), number(end.as_second()));
         }
         let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
-        put.send()
-            .await
-            .map(drop)
-            .map_err(|error| call_error("PutItem", &error))
+        put.send().await.map(drop).map_err(|error| call_error("PutItem", &error))
     }
 
     /// Stores an item unless there is one; returns whether it was stored.
@@ -272,16 +244,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when DynamoDB fails.
     pub async fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        let delete = self
-            .client
-            .delete_item()
-            .table_name(&self.table)
-            .set_key(Some(key.attributes()));
-        delete
-            .send()
-            .await
-            .map(drop)
-            .map_err(|error| call_error("DeleteItem", &error))
+        let delete = self.client.delete_item().table_name(&self.table).set_key(Some(key.attributes()));
+        delete.send().await.map(drop).map_err(|error| call_error("DeleteItem", &error))
     }
 
     /// Reads a page of a partition in the order of the sort key: from `from` (inclusive) up to `to` (inclusive), or after
@@ -309,10 +273,7 @@ impl Store {
             let stored = Stored::parse(item)?;
             Ok((stored.key().sk, stored.value))
         });
-        Ok(Page {
-            items: items.collect::<Result<_, StoreError>>()?,
-            next,
-        })
+        Ok(Page { items: items.collect::<Result<_, StoreError>>()?, next })
     }
 
     /// Reads all of a range, page by page.
@@ -323,12 +284,7 @@ impl Store {
         let mut all = Vec::new();
         let mut after: Option<String> = None;
         loop {
-            let page = self
-                .query(&Range {
-                    after: after.as_deref(),
-                    ..*range
-                })
-                .await?;
+            let page = self.query(&Range { after: after.as_deref(), ..*range }).await?;
             all.extend(page.items);
             match page.next {
                 Some(next) => after = Some(next),
@@ -356,14 +312,11 @@ impl Store {
             let put = Put::builder().table_name(&self.table).set_item(Some(item));
             let put = match old {
                 None => put.condition_expression("attribute_not_exists(pk)"),
-                Some(_) => put
-                    .condition_expression("v = :v")
-                    .expression_attribute_values(":v", number(version)),
+                Some(_) => put.condition_expression("v = :v").expression_attribute_values(":v", number(version)),
             };
-            let put = put.build().map_err(|error| StoreError::Call {
-                operation: "merge",
-                detail: format!("{key:?} {error}"),
-            })?;
+            let put = put
+                .build()
+                .map_err(|error| StoreError::Call { operation: "merge", detail: format!("{key:?} {error}") })?;
             Ok(TransactWriteItem::builder().put(put).build())
         };
         let mut pointer = from.0.attributes();
@@ -406,13 +359,7 @@ impl<'a> Range<'a> {
     /// All of a partition.
     #[must_use]
     pub fn all(pk: &'a str) -> Self {
-        Self {
-            pk,
-            from: " ",
-            to: LAST,
-            after: None,
-            limit: 1_000,
-        }
+        Self { pk, from: " ", to: LAST, after: None, limit: 1_000 }
     }
 }
 
@@ -420,11 +367,7 @@ impl<T: DeserializeOwned> Stored<T> {
     fn parse(raw: Attributes) -> Result<Self, StoreError> {
         match serde_dynamo::from_item(raw.clone()) {
             Ok(value) => Ok(Self { value, raw }),
-            Err(error) => Err(StoreError::Form {
-                pk: text(&raw, PK),
-                sk: text(&raw, SK),
-                detail: error.to_string(),
-            }),
+            Err(error) => Err(StoreError::Form { pk: text(&raw, PK), sk: text(&raw, SK), detail: error.to_string() }),
         }
     }
 }
@@ -445,18 +388,17 @@ impl<T> Stored<T> {
     /// Bytes that DynamoDB charges for: names and values.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
-        self.raw
-            .iter()
-            .map(|(name, value)| name.len() + value_size_bytes(value))
-            .sum()
+        item_size_bytes(&self.raw)
     }
 
     fn version(&self) -> i64 {
-        self.raw
-            .get(VERSION)
-            .and_then(|value| value.as_n().ok()?.parse().ok())
-            .unwrap_or(0)
+        self.raw.get(VERSION).and_then(|value| value.as_n().ok()?.parse().ok()).unwrap_or(0)
     }
+}
+
+/// Bytes that DynamoDB charges for an item: names and values.
+pub(crate) fn item_size_bytes(item: &Attributes) -> usize {
+    item.iter().map(|(name, value)| name.len() + value_size_bytes(value)).sum()
 }
 
 /// The size rules of DynamoDB: numbers about half their digits, maps and lists three bytes and one per element.
@@ -467,10 +409,7 @@ fn value_size_bytes(value: &AttributeValue) -> usize {
         AttributeValue::B(blob) => blob.as_ref().len(),
         AttributeValue::L(list) => 3 + list.iter().map(|one| 1 + value_size_bytes(one)).sum::<usize>(),
         AttributeValue::M(map) => {
-            3 + map
-                .iter()
-                .map(|(name, one)| 1 + name.len() + value_size_bytes(one))
-                .sum::<usize>()
+            3 + map.iter().map(|(name, one)| 1 + name.len() + value_size_bytes(one)).sum::<usize>()
         }
         AttributeValue::Ss(set) => set.iter().map(String::len).sum(),
         _ => 1,
@@ -482,19 +421,13 @@ fn number(number: i64) -> AttributeValue {
 }
 
 fn text(item: &Attributes, name: &str) -> String {
-    item.get(name)
-        .and_then(|value| value.as_s().ok())
-        .cloned()
-        .unwrap_or_default()
+    item.get(name).and_then(|value| value.as_s().ok()).cloned().unwrap_or_default()
 }
 
-fn to_item<T: Serialize>(key: &Key, value: &T) -> Result<Attributes, StoreError> {
+pub(crate) fn to_item<T: Serialize>(key: &Key, value: &T) -> Result<Attributes, StoreError> {
     let item: Result<Attributes, _> = serde_dynamo::to_item(value);
-    let mut item = item.map_err(|error| StoreError::Form {
-        pk: key.pk.clone(),
-        sk: key.sk.clone(),
-        detail: error.to_string(),
-    })?;
+    let mut item =
+        item.map_err(|error| StoreError::Form { pk: key.pk.clone(), sk: key.sk.clone(), detail: error.to_string() })?;
     item.extend(key.attributes());
     Ok(item)
 }

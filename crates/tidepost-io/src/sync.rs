@@ -89,11 +89,7 @@ impl App {
         for template in &sync.removed {
             self.store.delete_template(id, template).await?;
         }
-        Ok(SyncCounts {
-            added: sync.added.len(),
-            changed: sync.changed.len(),
-            removed: sync.removed.len(),
-        })
+        Ok(SyncCounts { added: sync.added.len(), changed: sync.changed.len(), removed: sync.removed.len() })
     }
 
     /// What WeChat lists; a token that it refuses is replaced once.
@@ -115,10 +111,7 @@ impl App {
 }
 
 fn from_wechat(template: WechatTemplate) -> Listed {
-    let field = |field: crate::platform::wechat::client::WechatField| Field {
-        key: field.key,
-        values: field.values,
-    };
+    let field = |field: crate::platform::wechat::client::WechatField| Field { key: field.key, values: field.values };
     Listed {
         id: template.id,
         title: template.title,

@@ -57,10 +57,8 @@ impl App {
                 TokenStep::Wait { until } if until < give_up => self.clock.sleep_until(until).await,
                 TokenStep::Wait { .. } => return Err(NoToken::Later("another function is fetching it".to_owned())),
                 TokenStep::Fetch { leased, force } => {
-                    if let Swap::Done(leased) = self
-                        .store
-                        .swap(&key, stored.as_ref(), &leased, &ATTRIBUTES, None)
-                        .await?
+                    if let Swap::Done(leased) =
+                        self.store.swap(&key, stored.as_ref(), &leased, &ATTRIBUTES, None).await?
                     {
                         self.fetch_token(&key, channel, &leased, force, rejected).await?;
                     }

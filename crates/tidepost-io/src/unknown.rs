@@ -19,9 +19,9 @@ pub struct UnknownSend {
     /// Its reservation.
     #[serde(rename = "n")]
     pub nonce: Nonce,
-    /// When it was reserved: the hour that its receipts belong to.
+    /// The hour that it counts in.
     #[serde(rename = "r")]
-    pub reserved_at: Timestamp,
+    pub hour: Timestamp,
     /// When the call began.
     #[serde(rename = "a")]
     pub called_at: Timestamp,
@@ -44,12 +44,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when DynamoDB fails.
     pub async fn put_unknown(&self, to: &SubscriberId, send: &UnknownSend) -> Result<(), StoreError> {
-        self.put(
-            &key(to, send.id),
-            send,
-            Some(plus_seconds(send.called_at, KEPT_SECONDS)),
-        )
-        .await
+        self.put(&key(to, send.id), send, Some(plus_seconds(send.called_at, KEPT_SECONDS))).await
     }
 
     /// The calls to a subscriber whose answers were never heard.
@@ -60,13 +55,7 @@ impl Store {
         let person = crate::ledger::key(to);
         let partition = person.pk.replacen('P', "N", 1);
         let (from, to) = (format!("{}#", person.sk), format!("{}#{LAST}", person.sk));
-        let rows = self
-            .query_all(&Range {
-                from: &from,
-                to: &to,
-                ..Range::all(&partition)
-            })
-            .await?;
+        let rows = self.query_all(&Range { from: &from, to: &to, ..Range::all(&partition) }).await?;
         Ok(rows.into_iter().map(|(_, send)| send).collect())
     }
 

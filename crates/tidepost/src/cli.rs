@@ -73,10 +73,7 @@ mod tests {
     #[test]
     fn every_subcommand_has_examples() {
         fn check(command: &clap::Command) {
-            let leaves: Vec<_> = command
-                .get_subcommands()
-                .filter(|one| one.get_name() != "help")
-                .collect();
+            let leaves: Vec<_> = command.get_subcommands().filter(|one| one.get_name() != "help").collect();
             if leaves.is_empty() {
                 let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
                 assert!(help.contains("tidepost "), "{} has no example", command.get_name());

@@ -18,12 +18,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, clap::Args)]
 pub struct ClientArgs {
     /// Where the API answers
-    #[arg(
-        long,
-        env = "TIDEPOST_ENDPOINT",
-        value_name = "URL",
-        default_value = "http://127.0.0.1:8787"
-    )]
+    #[arg(long, env = "TIDEPOST_ENDPOINT", value_name = "URL", default_value = "http://127.0.0.1:8787")]
     pub endpoint: String,
     /// The API key [default: what is in .tidepost/admin.key]
     #[arg(long, env = "TIDEPOST_API_KEY", value_name = "KEY", hide_env_values = true)]
@@ -47,13 +42,7 @@ impl<'a> Call<'a> {
     /// A call of `/v1/` and these segments, which may hold any text.
     #[must_use]
     pub fn new(method: Method, path: &[&'a str]) -> Self {
-        Self {
-            method,
-            path: path.to_vec(),
-            query: Vec::new(),
-            body: None,
-            idempotency_key: None,
-        }
+        Self { method, path: path.to_vec(), query: Vec::new(), body: None, idempotency_key: None }
     }
 
     /// With a parameter, if it has a value.
@@ -102,10 +91,7 @@ impl Client {
             Some(key) => Secret::new(key.clone()),
             None => kept_key()?,
         };
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TIMEOUT)
-            .build();
+        let http = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(TIMEOUT).build();
         let http = http.map_err(|error| Failure::No(format!("no HTTP client can be built: {error}")))?;
         Ok(Self { http, endpoint, key })
     }
@@ -119,11 +105,7 @@ impl Client {
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().push("v1").extend(&call.path);
         }
-        let mut request = self
-            .http
-            .request(call.method, url)
-            .bearer_auth(self.key.expose())
-            .query(&call.query);
+        let mut request = self.http.request(call.method, url).bearer_auth(self.key.expose()).query(&call.query);
         if let Some(body) = call.body {
             request = request.json(body);
         }
@@ -133,19 +115,11 @@ impl Client {
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
         let text = response.text().await.map_err(|error| self.unreachable(&error))?;
-        if status.is_success() {
-            understand(&text)
-        } else {
-            Err(refusal(status.as_u16(), &text))
-        }
+        if status.is_success() { understand(&text) } else { Err(refusal(status.as_u16(), &text)) }
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
-        let what = if error.is_timeout() {
-            "timed out"
-        } else {
-            "is not reachable"
-        };
+        let what = if error.is_timeout() { "timed out" } else { "is not reachable" };
         Failure::Unreachable(format!("{} {what}; is `tidepost up` running there?", self.endpoint))
     }
 }
@@ -153,10 +127,7 @@ impl Client {
 fn kept_key() -> Result<Secret, Failure> {
     let path = PathBuf::from(DATA_FOLDER).join(ADMIN_KEY_FILE);
     let text = std::fs::read_to_string(&path).map_err(|_| {
-        Failure::Usage(format!(
-            "no API key: give --key, set TIDEPOST_API_KEY, or run where {} is",
-            path.display()
-        ))
+        Failure::Usage(format!("no API key: give --key, set TIDEPOST_API_KEY, or run where {} is", path.display()))
     })?;
     Ok(Secret::new(text.trim().to_owned()))
 }
@@ -172,16 +143,11 @@ fn understand(text: &str) -> Result<Value, Failure> {
 fn refusal(status: u16, text: &str) -> Failure {
     let problem: Value = serde_json::from_str(text).unwrap_or_default();
     let field = |name: &str| problem.get(name).and_then(Value::as_str).map(str::to_owned);
-    let detail = field("detail")
-        .or_else(|| field("title"))
-        .unwrap_or_else(|| format!("status {status}"));
+    let detail = field("detail").or_else(|| field("title")).unwrap_or_else(|| format!("status {status}"));
     if status == 404 {
         return Failure::No(format!("not found: {detail}"));
     }
-    Failure::Refused {
-        code: field("code").unwrap_or_else(|| format!("http_{status}")),
-        detail,
-    }
+    Failure::Refused { code: field("code").unwrap_or_else(|| format!("http_{status}")), detail }
 }
 
 #[cfg(test)]
@@ -190,44 +156,23 @@ mod tests {
 
     #[test]
     fn not_found_is_an_answer_and_the_rest_a_refusal() {
-        assert_eq!(
-            refusal(404, r#"{"code":"not_found","detail":"no channel shop"}"#).exit_code(),
-            1
-        );
+        assert_eq!(refusal(404, r#"{"code":"not_found","detail":"no channel shop"}"#).exit_code(), 1);
         let refused = refusal(422, r#"{"code":"field_too_long","detail":"data.thing1: at most 20"}"#);
-        assert_eq!(
-            (refused.exit_code(), refused.to_string().as_str()),
-            (4, "field_too_long: data.thing1: at most 20")
-        );
+        assert_eq!((refused.exit_code(), refused.to_string().as_str()), (4, "field_too_long: data.thing1: at most 20"));
         assert_eq!(refusal(502, "<html>").to_string(), "http_502: status 502");
     }
 
     #[tokio::test]
     async fn an_endpoint_that_is_not_there_is_three() {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
-        let args = ClientArgs {
-            endpoint: format!("http://{port}"),
-            key: Some("k".to_owned()),
-            json: false,
-        };
-        let failure = Client::new(&args)
-            .unwrap()
-            .call(Call::new(Method::GET, &["keys"]))
-            .await
-            .unwrap_err();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let args = ClientArgs { endpoint: format!("http://{port}"), key: Some("k".to_owned()), json: false };
+        let failure = Client::new(&args).unwrap().call(Call::new(Method::GET, &["keys"])).await.unwrap_err();
         assert_eq!(failure.exit_code(), 3);
     }
 
     #[test]
     fn an_endpoint_that_is_no_url_is_wrong_usage() {
-        let args = ClientArgs {
-            endpoint: "shop".to_owned(),
-            key: Some("k".to_owned()),
-            json: false,
-        };
+        let args = ClientArgs { endpoint: "shop".to_owned(), key: Some("k".to_owned()), json: false };
         assert_eq!(Client::new(&args).unwrap_err().exit_code(), 2);
     }
 }

@@ -11,11 +11,7 @@ pub fn init() {
     let level = std::env::var("TIDEPOST_LOG").unwrap_or_else(|_| "warn".to_owned());
     let filter = EnvFilter::try_new(format!("{level},{QUIET_STAND_INS}"));
     let filter = filter.unwrap_or_else(|_| EnvFilter::new(format!("warn,{QUIET_STAND_INS}")));
-    let subscriber = tracing_subscriber::fmt()
-        .json()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .finish();
+    let subscriber = tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).finish();
     // A second call finds the first one's subscriber in place, which is what is wanted.
     drop(tracing::subscriber::set_global_default(subscriber));
 }

@@ -20,31 +20,17 @@ pub fn print(json: bool, answer: &Value, human: impl FnOnce(&Value) -> String) {
 #[must_use]
 pub fn table<'a>(rows: impl IntoIterator<Item = &'a Value>, columns: &[Column]) -> String {
     let mut table = Table::new();
-    table
-        .load_style(NOTHING)
-        .set_header(columns.iter().map(|(heading, _)| *heading));
+    table.load_style(NOTHING).set_header(columns.iter().map(|(heading, _)| *heading));
     for row in rows {
-        table.add_row(
-            columns
-                .iter()
-                .map(|(_, at)| row.pointer(at).map(cell).unwrap_or_default()),
-        );
+        table.add_row(columns.iter().map(|(_, at)| row.pointer(at).map(cell).unwrap_or_default()));
     }
-    table
-        .lines()
-        .map(|line| line.trim().to_owned())
-        .collect::<Vec<_>>()
-        .join("\n")
+    table.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
 /// The rows of a list.
 #[must_use]
 pub fn rows<'a>(answer: &'a Value, name: &str) -> &'a [Value] {
-    answer
-        .get(name)
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-        .unwrap_or_default()
+    answer.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
 /// An object, one line per value, named by its path.
@@ -52,37 +38,20 @@ pub fn rows<'a>(answer: &'a Value, name: &str) -> &'a [Value] {
 pub fn fields(answer: &Value) -> String {
     let mut lines = Vec::new();
     flatten("", answer, &mut lines);
-    let width = lines
-        .iter()
-        .map(|(name, _)| name.chars().count())
-        .max()
-        .unwrap_or_default();
-    lines
-        .iter()
-        .map(|(name, value)| format!("{name:width$}  {value}"))
-        .collect::<Vec<_>>()
-        .join("\n")
+    let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
+    lines.iter().map(|(name, value)| format!("{name:width$}  {value}")).collect::<Vec<_>>().join("\n")
 }
 
 fn flatten(path: &str, value: &Value, lines: &mut Vec<(String, String)>) {
     let below = |name: &str| {
-        if path.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{path}.{name}")
-        }
+        if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
     };
     match value {
         Value::Object(fields) if !fields.is_empty() => {
-            fields
-                .iter()
-                .for_each(|(name, value)| flatten(&below(name), value, lines));
+            fields.iter().for_each(|(name, value)| flatten(&below(name), value, lines));
         }
         Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
-            items
-                .iter()
-                .enumerate()
-                .for_each(|(position, item)| flatten(&below(&position.to_string()), item, lines));
+            items.iter().enumerate().for_each(|(position, item)| flatten(&below(&position.to_string()), item, lines));
         }
         other => lines.push((path.to_owned(), cell(other))),
     }
@@ -107,10 +76,7 @@ mod tests {
 
     #[test]
     fn rows_become_a_table() {
-        let rows = [
-            json!({"id": "k_1", "role": "sender"}),
-            json!({"id": "k_22", "role": null}),
-        ];
+        let rows = [json!({"id": "k_1", "role": "sender"}), json!({"id": "k_22", "role": null})];
         let printed = table(&rows, &[("ID", "/id"), ("ROLE", "/role")]);
         let words: Vec<Vec<&str>> = printed.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(words, [["ID", "ROLE"], ["k_1", "sender"], ["k_22", "-"]]);
@@ -123,12 +89,7 @@ mod tests {
         let words: Vec<Vec<&str>> = printed.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(
             words,
-            [
-                vec!["grants.0.n", "1"],
-                vec!["id", "m_1"],
-                vec!["platform.code", "0"],
-                vec!["tags", "a", "b"]
-            ]
+            [vec!["grants.0.n", "1"], vec!["id", "m_1"], vec!["platform.code", "0"], vec!["tags", "a", "b"]]
         );
     }
 }

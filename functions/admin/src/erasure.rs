@@ -31,21 +31,13 @@ pub async fn erase(app: &App, id: &SubscriberId, person: &Person) -> Result<BTre
 
 async fn strip(app: &App, person: &Person) -> Result<(), StoreError> {
     let ids: Vec<MessageId> = person.sends.iter().map(|send| send.id).collect();
-    let rows = app
-        .store
-        .messages(&ids)
-        .await?
-        .into_iter()
-        .map(|(id, message)| async move {
-            match person.sends.find(id) {
-                Some(send) if is_telling(&message) => strip_message(app, send, &message).await,
-                _ => Ok(()),
-            }
-        });
-    stream::iter(rows)
-        .buffer_unordered(CONCURRENCY)
-        .try_collect::<()>()
-        .await?;
+    let rows = app.store.messages(&ids).await?.into_iter().map(|(id, message)| async move {
+        match person.sends.find(id) {
+            Some(send) if is_telling(&message) => strip_message(app, send, &message).await,
+            _ => Ok(()),
+        }
+    });
+    stream::iter(rows).buffer_unordered(CONCURRENCY).try_collect::<()>().await?;
     for subscriber in person.subscribers.iter().map(Subscriber::id) {
         for unknown in app.store.unknown_sends(&subscriber).await? {
             app.store.delete_unknown(&subscriber, unknown.id).await?;
@@ -72,11 +64,7 @@ fn stripped(message: &Message, receipt: Option<Entry>) -> Message {
         (Standing::Ended { ending, .. }, Some(entry)) if entry.ending.outranks(ending) => {
             message.ended(entry.ending, Some(entry.at))
         }
-        (Standing::Ended { .. }, _) => Message {
-            data: BTreeMap::new(),
-            page: None,
-            ..message.clone()
-        },
+        (Standing::Ended { .. }, _) => Message { data: BTreeMap::new(), page: None, ..message.clone() },
         (_, Some(entry)) => message.ended(entry.ending, Some(entry.at)),
         (_, None) => {
             let reason = Reason::new(ReasonCode::Crash, "the person was erased before an outcome was noted");
@@ -97,18 +85,12 @@ mod tests {
         let template: Template = serde_json::from_str(r#"{"title":"发货","fields":[{"key":"thing1"}]}"#).unwrap();
         let request = r#"{"channel":"shop","openid":"o1","template":"T","data":{"thing1":"咖啡"},"page":"pages/a"}"#;
         let request: MessageRequest = serde_json::from_str(request).unwrap();
-        request
-            .accept(&template, "hash".into(), "2026-11-21T10:00:00Z".parse().unwrap())
-            .unwrap()
+        request.accept(&template, "hash".into(), "2026-11-21T10:00:00Z".parse().unwrap()).unwrap()
     }
 
     fn receipt(ending: Ending) -> Entry {
         let at = "2026-11-21T10:00:01Z".parse().unwrap();
-        Entry {
-            id: MessageId::derive("shop", "k", "1", at),
-            at,
-            ending,
-        }
+        Entry { id: MessageId::derive("shop", "k", "1", at), at, ending }
     }
 
     fn outcome(message: &Message) -> Outcome {
@@ -120,11 +102,7 @@ mod tests {
 
     #[test]
     fn what_was_written_goes_and_the_outcome_stays() {
-        let word = PlatformWord {
-            code: 0,
-            message: "ok".into(),
-            message_id: None,
-        };
+        let word = PlatformWord { code: 0, message: "ok".into(), message_id: None };
         let delivered = stripped(&message(), Some(receipt(Ending::delivered(word.clone()))));
         assert_eq!(outcome(&delivered), Outcome::Delivered);
         assert!(!is_telling(&delivered));

@@ -51,24 +51,12 @@ pub async fn make(app: &App, request: &Request) -> Answer {
 /// Shows all keys.
 pub async fn list(app: &App, request: &Request) -> Answer {
     app.authorise(request, Right::Administer).await?;
-    let view = |(
-        id,
-        StoredKey {
-            role, name, created_at, ..
-        },
-    )| (id, View { role, name, created_at });
-    Ok(json(
-        200,
-        &page(request, app.store.keys().await?.into_iter().map(view))?,
-    ))
+    let view = |(id, StoredKey { role, name, created_at, .. })| (id, View { role, name, created_at });
+    Ok(json(200, &page(request, app.store.keys().await?.into_iter().map(view))?))
 }
 
 /// Drops a key.
 pub async fn drop(app: &App, request: &Request, id: &str) -> Answer {
     app.authorise(request, Right::Administer).await?;
-    if app.store.drop_key(id).await? {
-        Ok(empty(204))
-    } else {
-        Err(Problem::not_found("there is no such key"))
-    }
+    if app.store.drop_key(id).await? { Ok(empty(204)) } else { Err(Problem::not_found("there is no such key")) }
 }

@@ -59,10 +59,7 @@ pub async fn update(app: &App, request: &Request, channel: &str) -> Answer {
     }
     let platform = crate::channel_of(app, channel).await?.platform;
     let (mut outcomes, by_person) = parse(body.subscribers);
-    let ids: Vec<SubscriberId> = by_person
-        .keys()
-        .map(|openid| SubscriberId::new(channel, openid))
-        .collect();
+    let ids: Vec<SubscriberId> = by_person.keys().map(|openid| SubscriberId::new(channel, openid)).collect();
     let known = app.store.people(&ids).await?;
     let people = ids.into_iter().zip(by_person.into_values()).map(|(id, profiles)| {
         let is_known = known.get(&id).is_some_and(Entry::is_known);
@@ -90,19 +87,12 @@ fn parse(items: Vec<Value>) -> (Vec<Outcome>, BTreeMap<String, Vec<Placed>>) {
         let request = from_value::<ProfileRequest>(value, &at).map_err(|invalid| vec![invalid]);
         let errors = match request.and_then(|request| request.accept(&at)) {
             Ok(profile) => {
-                by_person
-                    .entry(profile.openid().to_owned())
-                    .or_default()
-                    .push((index, profile));
+                by_person.entry(profile.openid().to_owned()).or_default().push((index, profile));
                 Vec::new()
             }
             Err(errors) => errors,
         };
-        Outcome {
-            openid,
-            status: Status::Invalid,
-            errors,
-        }
+        Outcome { openid, status: Status::Invalid, errors }
     };
     let outcomes = items.into_iter().enumerate().map(&mut outcome).collect();
     (outcomes, by_person)
@@ -152,11 +142,7 @@ async fn change(
     if result.is_err() {
         return Ok(result);
     }
-    for link in profile
-        .links(platform)
-        .iter()
-        .filter(|link| !entry.person().links.contains(*link))
-    {
+    for link in profile.links(platform).iter().filter(|link| !entry.person().links.contains(*link)) {
         app.store.link(id, link).await?;
         if result == Ok(Status::Unchanged) {
             result = Ok(Status::Updated);
@@ -179,21 +165,10 @@ mod tests {
             json!({"openid": "o1"}),
         ];
         let (outcomes, by_person) = parse(items);
-        let fields: Vec<Vec<&str>> = outcomes
-            .iter()
-            .map(|outcome| outcome.errors.iter().map(|one| one.field.as_str()).collect())
-            .collect();
+        let fields: Vec<Vec<&str>> =
+            outcomes.iter().map(|outcome| outcome.errors.iter().map(|one| one.field.as_str()).collect()).collect();
         let shoe_size = vec!["subscribers[1].shoe_size"];
-        assert_eq!(
-            fields,
-            [
-                vec![],
-                shoe_size,
-                vec!["subscribers[2]"],
-                vec!["subscribers[3].time_zone"],
-                vec![]
-            ]
-        );
+        assert_eq!(fields, [vec![], shoe_size, vec!["subscribers[2]"], vec!["subscribers[3].time_zone"], vec![]]);
         let places: Vec<usize> = by_person["o1"].iter().map(|(index, _)| *index).collect();
         assert_eq!((places, by_person.len()), (vec![0, 4], 1));
     }

@@ -64,9 +64,7 @@ async fn look_up(app: &App, request: &Request, id: &SubscriberId) -> Answer {
     let state = state.ok_or_else(|| Problem::not_found("there is no such channel"))?;
     let person = entry.person();
     // A person who was erased has no subscribers left.
-    let known = person
-        .subscriber(id)
-        .filter(|_| entry.is_known() && person.erased_at.is_none());
+    let known = person.subscriber(id).filter(|_| entry.is_known() && person.erased_at.is_none());
     let subscriber = known.ok_or_else(unknown)?;
     Ok(answer(200, &view(&state, person, subscriber, app.clock.now())))
 }
@@ -92,20 +90,13 @@ fn view(state: &ChannelState, person: &Person, subscriber: &Subscriber, now: Tim
 
 fn union_id(person: &Person, platform: Platform) -> Option<String> {
     let scope = platform.union_scope();
-    person
-        .links
-        .iter()
-        .find_map(|link| link.strip_prefix(scope)?.strip_prefix('/'))
-        .map(str::to_owned)
+    person.links.iter().find_map(|link| link.strip_prefix(scope)?.strip_prefix('/')).map(str::to_owned)
 }
 
 fn grants(subscriber: &Subscriber, templates: &BTreeMap<String, Template>, now: Timestamp) -> Vec<GrantView> {
     let view = |(template, grant): (&String, &tidepost_core::grant::Grant)| GrantView {
         template: template.clone(),
-        kind: templates
-            .get(template)
-            .map(|template| template.kind)
-            .unwrap_or_default(),
+        kind: templates.get(template).map(|template| template.kind).unwrap_or_default(),
         available: grant.available(now),
         expires_at: grant.expires_at(now),
     };
@@ -113,10 +104,7 @@ fn grants(subscriber: &Subscriber, templates: &BTreeMap<String, Template>, now: 
 }
 
 fn send_view(send: &RecentSend) -> Option<SendView> {
-    Some(SendView {
-        id: send.id,
-        at: Timestamp::from_second(i64::from(send.at)).ok()?,
-    })
+    Some(SendView { id: send.id, at: Timestamp::from_second(i64::from(send.at)).ok()? })
 }
 
 /// Notes what a person wants, also before the first consent.
@@ -127,10 +115,7 @@ async fn prefer(app: &App, request: &Request, id: &SubscriberId) -> Answer {
     preferences.validate().map_err(Problem::invalid)?;
     crate::channel_of(app, &id.channel).await?;
     let change = |person: &Person| {
-        person.erased_at.is_none().then(|| Person {
-            preferences: preferences.clone(),
-            ..person.clone()
-        })
+        person.erased_at.is_none().then(|| Person { preferences: preferences.clone(), ..person.clone() })
     };
     let entry = app.store.update_person(id, change).await?;
     if entry.person().erased_at.is_some() {
@@ -180,15 +165,7 @@ mod tests {
             consent: Consent::Accept,
             terms: Terms::default(),
         };
-        person.hear(
-            &id,
-            &Heard {
-                event: [1; 8],
-                source: Source::Report,
-                answers: vec![answer],
-            },
-            now,
-        );
+        person.hear(&id, &Heard { event: [1; 8], source: Source::Report, answers: vec![answer] }, now);
         person.links = ["user/42", "wechat/u1"].map(str::to_owned).into();
         let view = view(&state(), &person, person.subscriber(&id).unwrap(), now);
         let shown = serde_json::to_value(view).unwrap();

@@ -35,10 +35,7 @@ async fn get(app: &App, request: &Request, channel: &str, id: &str) -> Answer {
     app.authorise(request, Right::ReadSetup).await?;
     crate::channel_of(app, channel).await?;
     let template = app.store.template(channel, id).await?;
-    Ok(json(
-        200,
-        &template.ok_or_else(|| Problem::not_found("the channel has no such template"))?,
-    ))
+    Ok(json(200, &template.ok_or_else(|| Problem::not_found("the channel has no such template"))?))
 }
 
 async fn list(app: &App, request: &Request, channel: &str) -> Answer {
@@ -60,11 +57,7 @@ fn refused(error: SyncError) -> Problem {
         SyncError::NotSupported(_) | SyncError::Refused { .. } => Problem::new(409, "illegal_state", error.to_string()),
         SyncError::Secret(_) => {
             tracing::error!(%error, "templates cannot be synced");
-            Problem::new(
-                409,
-                "illegal_state",
-                "the channel's app secret cannot be read; correct its secret_ref",
-            )
+            Problem::new(409, "illegal_state", "the channel's app secret cannot be read; correct its secret_ref")
         }
         SyncError::Store(error) => error.into(),
     }

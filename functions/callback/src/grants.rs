@@ -71,17 +71,9 @@ pub async fn report(app: &App, id: &str, request: &Request) -> Answer {
     app.authorise(request, Right::Grants).await?;
     let body: Body = request.json()?;
     if body.grants.is_empty() || body.grants.len() > BATCH_MAX {
-        return Err(Problem::invalid(vec![Invalid::new(
-            "grants",
-            "out_of_range",
-            "1 to 500 items in one call",
-        )]));
+        return Err(Problem::invalid(vec![Invalid::new("grants", "out_of_range", "1 to 500 items in one call")]));
     }
-    let state = app
-        .store
-        .channel_state(id)
-        .await?
-        .ok_or_else(|| Problem::not_found("there is no such channel"))?;
+    let state = app.store.channel_state(id).await?.ok_or_else(|| Problem::not_found("there is no such channel"))?;
     let now = app.clock.now();
     let mut outcomes: Vec<Outcome> = Vec::with_capacity(body.grants.len());
     let mut by_person: BTreeMap<String, Vec<(usize, Report)>> = BTreeMap::new();
@@ -90,20 +82,12 @@ pub async fn report(app: &App, id: &str, request: &Request) -> Answer {
         let parsed = parse(value, &format!("grants[{index}]"), now);
         let errors = match parsed {
             Ok(report) => {
-                by_person
-                    .entry(report.openid.clone())
-                    .or_default()
-                    .push((index, report));
+                by_person.entry(report.openid.clone()).or_default().push((index, report));
                 Vec::new()
             }
             Err(errors) => errors,
         };
-        outcomes.push(Outcome {
-            event_id,
-            status: "invalid",
-            available: None,
-            errors,
-        });
+        outcomes.push(Outcome { event_id, status: "invalid", available: None, errors });
     }
     let people = by_person.into_iter().map(|(openid, reports)| {
         let (state, to) = (&state, SubscriberId::new(id, openid));
@@ -137,15 +121,8 @@ fn parse(value: Value, at: &str, now: Timestamp) -> Result<Report, Vec<Invalid>>
         wrong.extend(id.and_then(|id| check_id(&format!("{at}.{name}"), id).err()));
     }
     for (name, note) in [("scene", &report.scene), ("purpose", &report.purpose)] {
-        if note
-            .as_ref()
-            .is_some_and(|note| note.chars().count() > NOTE_MAX_CHARACTERS)
-        {
-            wrong.push(Invalid::new(
-                format!("{at}.{name}"),
-                "field_too_long",
-                "at most 64 characters",
-            ));
+        if note.as_ref().is_some_and(|note| note.chars().count() > NOTE_MAX_CHARACTERS) {
+            wrong.push(Invalid::new(format!("{at}.{name}"), "field_too_long", "at most 64 characters"));
         }
     }
     if Consent::parse(&report.result).is_none() {
@@ -153,11 +130,7 @@ fn parse(value: Value, at: &str, now: Timestamp) -> Result<Report, Vec<Invalid>>
         wrong.push(Invalid::new(format!("{at}.result"), "field_not_in_list", message));
     }
     if report.at.is_some_and(|time| time > plus_seconds(now, AHEAD_SECONDS)) {
-        wrong.push(Invalid::new(
-            format!("{at}.at"),
-            "out_of_range",
-            "must not be in the future",
-        ));
+        wrong.push(Invalid::new(format!("{at}.at"), "out_of_range", "must not be in the future"));
     }
     if wrong.is_empty() { Ok(report) } else { Err(wrong) }
 }
@@ -171,31 +144,18 @@ async fn hear(
     reports: &[(usize, Report)],
     now: Timestamp,
 ) -> Result<Vec<(usize, HeardStatus)>, StoreError> {
-    let heard: Vec<Heard> = reports
-        .iter()
-        .map(|(_, report)| understand(channel, templates, to, report, now))
-        .collect();
+    let heard: Vec<Heard> = reports.iter().map(|(_, report)| understand(channel, templates, to, report, now)).collect();
     let mut statuses = Vec::new();
     let change = |person: &Person| {
         let mut person = person.clone();
         statuses = heard.iter().flat_map(|heard| person.hear(to, heard, now)).collect();
-        statuses
-            .iter()
-            .any(|status| *status != HeardStatus::Duplicate)
-            .then_some(person)
+        statuses.iter().any(|status| *status != HeardStatus::Duplicate).then_some(person)
     };
     let entry = app.store.update_person(to, change).await?;
     for (_, report) in reports {
-        let union = report
-            .union_id
-            .as_ref()
-            .map(|id| format!("{}/{id}", channel.platform.union_scope()));
+        let union = report.union_id.as_ref().map(|id| format!("{}/{id}", channel.platform.union_scope()));
         let user = report.user_id.as_ref().map(|id| format!("user/{id}"));
-        for link in [union, user]
-            .into_iter()
-            .flatten()
-            .filter(|link| !entry.person().links.contains(link))
-        {
+        for link in [union, user].into_iter().flatten().filter(|link| !entry.person().links.contains(link)) {
             app.store.link(to, &link).await?;
         }
     }
@@ -209,9 +169,7 @@ fn understand(
     report: &Report,
     now: Timestamp,
 ) -> Heard {
-    let kind = templates
-        .get(&report.template)
-        .map_or(TemplateKind::OneTime, |template| template.kind);
+    let kind = templates.get(&report.template).map_or(TemplateKind::OneTime, |template| template.kind);
     let at = report.at.unwrap_or(now).min(now);
     let answer = PersonsAnswer {
         template: report.template.clone(),

@@ -47,12 +47,7 @@ pub async fn receive(app: &App, channel: &str, request: &Request) -> Answer {
 }
 
 fn query(request: &Request) -> CallbackQuery {
-    CallbackQuery::from_pairs(
-        request
-            .query
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str())),
-    )
+    CallbackQuery::from_pairs(request.query.iter().map(|(name, value)| (name.as_str(), value.as_str())))
 }
 
 fn refuse(refused: Refused) -> Problem {
@@ -79,12 +74,8 @@ async fn settings(app: &App, id: &str) -> Result<(Channel, CallbackSettings), Pr
         CallbackMode::Compat => Mode::Compat(key().await?),
         CallbackMode::Safe => Mode::Safe(key().await?),
     };
-    let settings = CallbackSettings {
-        mode,
-        token,
-        app_id: channel.app_id.clone(),
-        max_age_seconds: callback.max_age_seconds,
-    };
+    let settings =
+        CallbackSettings { mode, token, app_id: channel.app_id.clone(), max_age_seconds: callback.max_age_seconds };
     Ok((channel, settings))
 }
 
@@ -100,11 +91,7 @@ async fn store(app: &App, id: &str, channel: &Channel, event: CallbackEvent) -> 
         CallbackKind::Popup { answers } => hear(app, channel, &to, &event, answers, now).await?,
         CallbackKind::Change { answers } => {
             // Switching a template back on in the settings gives no new one-time consent (platforms.md A6).
-            let withdrawals: Vec<_> = answers
-                .iter()
-                .filter(|answer| answer.answer == "reject")
-                .cloned()
-                .collect();
+            let withdrawals: Vec<_> = answers.iter().filter(|answer| answer.answer == "reject").cloned().collect();
             hear(app, channel, &to, &event, &withdrawals, now).await?;
         }
         CallbackKind::Sent { results } => {
@@ -133,18 +120,12 @@ async fn hear(
     let heard = Heard {
         event: digest::short(&[event.dedupe_key.as_bytes()]),
         source: Source::Event,
-        answers: answers
-            .iter()
-            .map(|answer| understand(channel, &templates, answer, event.created_at))
-            .collect(),
+        answers: answers.iter().map(|answer| understand(channel, &templates, answer, event.created_at)).collect(),
     };
     let change = |person: &tidepost_core::person::Person| {
         let mut person = person.clone();
         let statuses = person.hear(to, &heard, now);
-        statuses
-            .iter()
-            .any(|status| *status != HeardStatus::Duplicate)
-            .then_some(person)
+        statuses.iter().any(|status| *status != HeardStatus::Duplicate).then_some(person)
     };
     app.store.update_person(to, change).await.map(drop)
 }
@@ -155,9 +136,7 @@ fn understand(
     answer: &ConsentAnswer,
     at: Timestamp,
 ) -> PersonsAnswer {
-    let kind = templates
-        .get(&answer.template)
-        .map_or(TemplateKind::OneTime, |template| template.kind);
+    let kind = templates.get(&answer.template).map_or(TemplateKind::OneTime, |template| template.kind);
     PersonsAnswer {
         template: answer.template.clone(),
         kind,
@@ -171,11 +150,7 @@ fn understand(
 }
 
 async fn punish(app: &App, channel: &str, detail: &str, now: Timestamp) -> Result<(), StoreError> {
-    tracing::error!(
-        channel,
-        detail,
-        "the platform punished the channel: sending pauses for a day"
-    );
+    tracing::error!(channel, detail, "the platform punished the channel: sending pauses for a day");
     let health = Health {
         state: HealthState::Banned,
         until: Some(plus_seconds(now, PUNISHED_SECONDS)),

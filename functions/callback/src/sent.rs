@@ -10,7 +10,7 @@ use tidepost_core::person::Person;
 use tidepost_core::reason::{Reason, ReasonCode};
 use tidepost_core::receipt::{Entry, Receipt};
 use tidepost_core::sends::RecentSend;
-use tidepost_core::time::{hour_of, plus_milliseconds};
+use tidepost_core::time::plus_milliseconds;
 use tidepost_io::app::App;
 use tidepost_io::store::StoreError;
 use tidepost_io::unknown::UnknownSend;
@@ -23,11 +23,8 @@ pub async fn settle(
     result: &SendResult,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    let word = PlatformWord {
-        code: result.code,
-        message: result.status.clone(),
-        message_id: result.message_id.clone(),
-    };
+    let word =
+        PlatformWord { code: result.code, message: result.status.clone(), message_id: result.message_id.clone() };
     let unknown = first_unknown(app, channel, to, result, at).await?;
     if unknown.is_none() && result.code == 0 {
         return Ok(());
@@ -76,20 +73,12 @@ async fn settle_unknown(
     at: Timestamp,
 ) -> Result<(), StoreError> {
     if never_again(person, unknown.id).is_some() {
-        app.store
-            .update_person(to, |person| never_again(person, unknown.id))
-            .await?;
+        app.store.update_person(to, |person| never_again(person, unknown.id)).await?;
     }
     let mut receipt = Receipt::default();
-    let entry = Entry {
-        id: unknown.id,
-        at: unknown.called_at.max(at),
-        ending: ending(word),
-    };
+    let entry = Entry { id: unknown.id, at: unknown.called_at.max(at), ending: ending(word) };
     receipt.add(&unknown.template, &unknown.topic, &entry);
-    app.store
-        .put_late_receipt(&to.channel, hour_of(unknown.reserved_at), unknown.nonce, &receipt)
-        .await?;
+    app.store.put_late_receipt(&to.channel, unknown.hour, unknown.nonce, &receipt).await?;
     app.store.delete_unknown(to, unknown.id).await
 }
 
@@ -103,31 +92,15 @@ async fn take_back(
     at: Timestamp,
 ) -> Result<(), StoreError> {
     let mut receipt = Receipt::default();
-    let ending = Ending {
-        is_afterthought: true,
-        ..ending(word)
-    };
-    receipt.add(
-        template,
-        topic,
-        &Entry {
-            id: send.id,
-            at,
-            ending,
-        },
-    );
-    let hour = hour_of(Timestamp::from_second(i64::from(send.at)).unwrap_or(at));
-    app.store
-        .put_late_receipt(&to.channel, hour, Nonce(send.nonce.0), &receipt)
-        .await
+    let ending = Ending { is_afterthought: true, ..ending(word) };
+    receipt.add(template, topic, &Entry { id: send.id, at, ending });
+    let hour = send.hour();
+    app.store.put_late_receipt(&to.channel, hour, Nonce(send.nonce.0), &receipt).await
 }
 
 fn ending(word: PlatformWord) -> Ending {
     if word.code == 0 {
-        return Ending::delivered(PlatformWord {
-            message: "ok".to_owned(),
-            ..word
-        });
+        return Ending::delivered(PlatformWord { message: "ok".to_owned(), ..word });
     }
     let detail = format!("the platform accepted it and then failed: {}", word.message);
     Ending::because(Reason::new(ReasonCode::PlatformError, detail), Some(word))

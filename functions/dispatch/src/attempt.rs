@@ -12,7 +12,7 @@ use tidepost_core::grant::Payment;
 use tidepost_core::outcome::Ending;
 use tidepost_core::reason::{Reason, ReasonCode};
 use tidepost_core::reply::{CallResult, QuotaPeriod};
-use tidepost_core::sends::Mark;
+use tidepost_core::sends::{Mark, RecentSend};
 use tidepost_core::template::TemplateKind;
 use tidepost_core::time::plus_seconds;
 use tidepost_io::ledger::PersonSwap;
@@ -33,7 +33,7 @@ const REPEAT_SECONDS: i64 = 60;
 /// A reservation of this delivery.
 struct Held {
     payment: Payment,
-    reserved_at: Timestamp,
+    hour: Timestamp,
     is_repeat: bool,
 }
 
@@ -56,8 +56,7 @@ impl Delivery<'_> {
         let now = self.app.clock.now();
         if now >= use_by || now >= candidate.message.deadline {
             let reason = Reason::new(ReasonCode::Rate, "its turn went by before it could be sent");
-            self.undo(&candidate, &held, wait_or_refuse(&candidate.offer, now, Some(reason)))
-                .await;
+            self.undo(&candidate, &held, wait_or_refuse(&candidate.offer, now, Some(reason))).await;
             return false;
         }
         self.call(&candidate, &held).await;
@@ -79,21 +78,13 @@ impl Delivery<'_> {
         let mut tried: Option<(Payment, Timestamp)> = None;
         for _ in 0..RESERVE_TRIES {
             let now = self.app.clock.now();
-            let is_repeat = entry
-                .person()
-                .sends
-                .find(offer.id)
-                .is_some_and(|send| send.mark != Mark::Reserved);
+            let is_repeat = entry.person().sends.find(offer.id).is_some_and(|send| send.mark != Mark::Reserved);
             let case = case(self.state, candidate.template, &entry, offer, now);
             let reserved = match reserve(&case, self.nonce, tried.as_ref().map(|(payment, _)| payment)) {
                 Step::Swap(reserved) => reserved,
                 Step::Ours(payment) => {
-                    let reserved_at = tried.map_or(now, |(_, at)| at);
-                    return Ok(Some(Held {
-                        payment,
-                        reserved_at,
-                        is_repeat,
-                    }));
+                    let hour = tried.map_or(now, |(_, hour)| hour);
+                    return Ok(Some(Held { payment, hour, is_repeat }));
                 }
                 Step::Elsewhere(_) => return Ok(None),
                 Step::Held(hold) => {
@@ -102,23 +93,17 @@ impl Delivery<'_> {
                 }
             };
             let own = reserved.person.sends.find(offer.id);
-            let reserved_at = own
-                .and_then(|send| Timestamp::from_second(i64::from(send.at)).ok())
-                .unwrap_or(now);
+            let hour = own.map_or(now, RecentSend::hour);
             let payment = reserved.payment;
             match self.app.store.swap_person(&offer.to, &entry, &reserved.person).await {
                 Ok(PersonSwap::Done(_)) => {
-                    return Ok(Some(Held {
-                        payment,
-                        reserved_at,
-                        is_repeat,
-                    }));
+                    return Ok(Some(Held { payment, hour, is_repeat }));
                 }
                 Ok(PersonSwap::Conflict(current)) => entry = current,
                 // Whether it was written is not known: the item itself tells.
                 Err(_) => entry = self.app.store.person(&offer.to).await?,
             }
-            tried = Some((payment, reserved_at));
+            tried = Some((payment, hour));
         }
         self.back_to_queue(candidate.id);
         Ok(None)
@@ -137,17 +122,10 @@ impl Delivery<'_> {
                     return self.settle_for_good(candidate, held, settlement, &ending, now).await;
                 }
                 FollowUp::Unknown(ending) => return self.note_unknown(candidate, held, called_at, &ending).await,
-                FollowUp::Park {
-                    until,
-                    reason,
-                    exhausted,
-                } => {
+                FollowUp::Park { until, reason, exhausted } => {
                     return self.park_refused(candidate, held, until, reason, exhausted).await;
                 }
-                FollowUp::Again {
-                    after_seconds,
-                    refresh_token,
-                } => {
+                FollowUp::Again { after_seconds, refresh_token } => {
                     let ready = self.ready_again(candidate, after_seconds, refresh_token).await;
                     if let Err(hold) = ready {
                         return self.undo(candidate, held, hold).await;
@@ -159,9 +137,7 @@ impl Delivery<'_> {
 
     async fn send(&self, candidate: &Candidate<'_>) -> CallResult {
         let Ok(Adapter::Wechat(client)) = self.app.platforms.adapter(self.state.channel.platform) else {
-            return CallResult::NotSent {
-                detail: "this version cannot speak to the platform yet".to_owned(),
-            };
+            return CallResult::NotSent { detail: "this version cannot speak to the platform yet".to_owned() };
         };
         let token = self.token.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let timeout = Duration::from_millis(u64::from(self.state.channel.call_timeout_milliseconds));
@@ -176,8 +152,7 @@ impl Delivery<'_> {
     }
 
     fn note(&self, candidate: &Candidate<'_>, held: &Held, at: Timestamp, ending: &Ending) {
-        self.book
-            .note(candidate.id, &candidate.message, held.reserved_at, at, ending);
+        self.book.note(candidate.id, &candidate.message, held.hour, at, ending);
     }
 
     /// Gets what another call needs: time, a unit, perhaps a token. Otherwise says how the message is held back.
@@ -191,19 +166,12 @@ impl Delivery<'_> {
         clock.sleep(Duration::from_secs(u64::from(after_seconds))).await;
         if refresh_token {
             self.refresh_token().await.map_err(|reason| {
-                wait_or_refuse(
-                    &candidate.offer,
-                    plus_seconds(clock.now(), BANNED_SECONDS / 60),
-                    Some(reason),
-                )
+                wait_or_refuse(&candidate.offer, plus_seconds(clock.now(), BANNED_SECONDS / 60), Some(reason))
             })?;
         }
         let failed = || Reason::new(ReasonCode::Rate, "no unit could be taken for another try");
         let leased = self.lease(1, candidate.message.category).await.unwrap_or_else(|_| {
-            Err(tidepost_core::quota::Shortage {
-                until: plus_seconds(clock.now(), 1),
-                reason: failed(),
-            })
+            Err(tidepost_core::quota::Shortage { until: plus_seconds(clock.now(), 1), reason: failed() })
         });
         match leased {
             Ok((_, leased)) => {
@@ -246,10 +214,7 @@ impl Delivery<'_> {
         };
         let hold = wait_or_refuse(&candidate.offer, until, Some(reason.clone()));
         if exhausted.is_some() {
-            self.stop(Hold::Wait {
-                until,
-                reason: Some(reason),
-            });
+            self.stop(Hold::Wait { until, reason: Some(reason) });
         }
         self.undo(candidate, held, hold).await;
     }
@@ -258,11 +223,7 @@ impl Delivery<'_> {
     async fn close_window(&self, per: QuotaPeriod) -> Timestamp {
         let now = self.app.clock.now();
         let channel = &self.state.channel;
-        let closed = self
-            .app
-            .store
-            .update_quota(self.channel, |quota| Some(quota.exhausted(channel, per, now)))
-            .await;
+        let closed = self.app.store.update_quota(self.channel, |quota| Some(quota.exhausted(channel, per, now))).await;
         let quota = self.app.store.quota(self.channel).await.unwrap_or_default();
         if let Err(error) = closed {
             tracing::warn!(channel = self.channel, %error, "a used up window could not be closed");
@@ -300,26 +261,14 @@ impl Delivery<'_> {
             tracing::error!(id = %candidate.id, %error, "what a refused message had paid could not be given back");
         }
         self.note(candidate, held, now, ending);
-        if ending
-            .reason
-            .as_ref()
-            .is_some_and(|reason| reason.code == ReasonCode::ChannelBanned)
-        {
+        if ending.reason.as_ref().is_some_and(|reason| reason.code == ReasonCode::ChannelBanned) {
             self.ban(ending, now).await;
         }
     }
 
     async fn ban(&self, ending: &Ending, now: Timestamp) {
-        let words = ending
-            .platform
-            .as_ref()
-            .map(|word| format!("{} {}", word.code, word.message))
-            .unwrap_or_default();
-        tracing::error!(
-            channel = self.channel,
-            words,
-            "the platform does not let the channel send"
-        );
+        let words = ending.platform.as_ref().map(|word| format!("{} {}", word.code, word.message)).unwrap_or_default();
+        tracing::error!(channel = self.channel, words, "the platform does not let the channel send");
         let health = Health {
             state: HealthState::Banned,
             until: Some(plus_seconds(now, BANNED_SECONDS)),
@@ -338,7 +287,7 @@ impl Delivery<'_> {
         let send = UnknownSend {
             id: candidate.id,
             nonce: self.nonce,
-            reserved_at: held.reserved_at,
+            hour: held.hour,
             called_at,
             template: candidate.message.template.clone(),
             topic: candidate.message.topic.clone(),
@@ -353,15 +302,7 @@ impl Delivery<'_> {
         let allow = |person: &tidepost_core::person::Person| may_repeat(person, candidate.id, self.nonce);
         match self.app.store.update_person(&candidate.offer.to, allow).await {
             Ok(_) => {
-                self.hold(
-                    candidate.id,
-                    &candidate.message,
-                    Hold::Wait {
-                        until,
-                        reason: ending.reason.clone(),
-                    },
-                )
-                .await
+                self.hold(candidate.id, &candidate.message, Hold::Wait { until, reason: ending.reason.clone() }).await
             }
             Err(error) => tracing::warn!(id = %candidate.id, %error, "there will be no second try"),
         }

@@ -19,19 +19,11 @@ const TRIES: usize = 3;
 pub struct Book(Mutex<BTreeMap<Timestamp, Receipt>>);
 
 impl Book {
-    /// Notes an outcome; `counts_at` is the time of the reservation, or of the decision where nothing was reserved.
+    /// Notes an outcome; `counts_at` lies in the hour that the message counts in.
     pub fn note(&self, id: MessageId, message: &Message, counts_at: Timestamp, at: Timestamp, ending: &Ending) {
         let mut hours = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let receipt = hours.entry(hour_of(counts_at)).or_default();
-        receipt.add(
-            &message.template,
-            &message.topic,
-            &Entry {
-                id,
-                at,
-                ending: ending.clone(),
-            },
-        );
+        receipt.add(&message.template, &message.topic, &Entry { id, at, ending: ending.clone() });
     }
 
     /// Writes the receipts: one for each hour, which is one.
@@ -55,12 +47,7 @@ impl Book {
 
 /// One line per delivery.
 fn report(channel: &str, hours: &BTreeMap<Timestamp, Receipt>) {
-    let entries = || {
-        hours
-            .values()
-            .flat_map(|receipt| &receipt.groups)
-            .flat_map(|group| group.entries())
-    };
+    let entries = || hours.values().flat_map(|receipt| &receipt.groups).flat_map(|group| group.entries());
     let count = |outcome: Outcome| entries().filter(|entry| entry.ending.outcome == outcome).count();
     tracing::info!(
         channel,

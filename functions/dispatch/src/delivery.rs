@@ -95,15 +95,11 @@ impl Delivery<'_> {
         let patience_ends = plus_seconds(self.app.clock.now(), PATIENCE_SECONDS);
         while let Some(first) = waiting.first() {
             let is_basic = first.message.category == Category::Basic;
-            let alike = waiting
-                .iter()
-                .take_while(|one| (one.message.category == Category::Basic) == is_basic)
-                .count();
+            let alike = waiting.iter().take_while(|one| (one.message.category == Category::Basic) == is_basic).count();
             match self.lease(alike, first.message.category).await? {
                 Ok((lease, leased)) => {
                     let rest = waiting.split_off(usize::try_from(leased.units).unwrap_or(usize::MAX).min(alike));
-                    self.send_leased(std::mem::replace(&mut waiting, rest), &lease, &leased)
-                        .await;
+                    self.send_leased(std::mem::replace(&mut waiting, rest), &lease, &leased).await;
                 }
                 Err(shortage) if shortage.until <= patience_ends => self.app.clock.sleep_until(shortage.until).await,
                 Err(shortage) => {
@@ -134,11 +130,7 @@ impl Delivery<'_> {
             category,
             use_by: plus_seconds(now, LEASE_SECONDS),
         };
-        let leased = self
-            .app
-            .store
-            .lease(self.channel, &self.state.channel, need, now)
-            .await?;
+        let leased = self.app.store.lease(self.channel, &self.state.channel, need, now).await?;
         Ok(leased.map(|leased| (id, leased)))
     }
 
@@ -146,25 +138,15 @@ impl Delivery<'_> {
     async fn send_leased(&self, candidates: Vec<Candidate<'_>>, lease: &str, leased: &Leased) {
         let mut lines: BTreeMap<SubscriberId, Vec<(Timestamp, Candidate<'_>)>> = BTreeMap::new();
         for (index, candidate) in (0..).zip(candidates) {
-            lines
-                .entry(candidate.offer.to.clone())
-                .or_default()
-                .push((leased.start(index), candidate));
+            lines.entry(candidate.offer.to.clone()).or_default().push((leased.start(index), candidate));
         }
         let mut lines: Vec<_> = lines.into_values().collect();
         lines.sort_by_key(|line| line.first().map(|(start, _)| *start));
-        let lines: Vec<_> = lines
-            .into_iter()
-            .map(|line| self.send_line(line, leased.use_by))
-            .collect();
+        let lines: Vec<_> = lines.into_iter().map(|line| self.send_line(line, leased.use_by)).collect();
         let unspent = stream::iter(lines).buffer_unordered(IN_FLIGHT_MAX);
         let unspent: u32 = unspent.fold(0, |sum, one| async move { sum + one }).await;
         if unspent > 0 && leased.has_entry {
-            let back = self
-                .app
-                .store
-                .update_quota(self.channel, |quota| quota.give_back(lease, unspent))
-                .await;
+            let back = self.app.store.update_quota(self.channel, |quota| quota.give_back(lease, unspent)).await;
             if let Err(error) = back {
                 tracing::warn!(channel = self.channel, unspent, %error, "units could not be given back and stay unused");
             }
@@ -191,12 +173,7 @@ impl Delivery<'_> {
         let until = plus_seconds(self.app.clock.now(), NO_TOKEN_SECONDS);
         for candidate in waiting {
             let reason = Reason::new(ReasonCode::Rate, "the platform gives no access token");
-            self.hold(
-                candidate.id,
-                &candidate.message,
-                wait_or_refuse(&candidate.offer, until, Some(reason)),
-            )
-            .await;
+            self.hold(candidate.id, &candidate.message, wait_or_refuse(&candidate.offer, until, Some(reason))).await;
         }
         Ok(())
     }
@@ -215,10 +192,7 @@ impl Delivery<'_> {
 
     /// Returns a message to the queue.
     pub fn back_to_queue(&self, id: MessageId) {
-        self.unfinished
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(id);
+        self.unfinished.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
     }
 
     async fn park(
@@ -229,42 +203,23 @@ impl Delivery<'_> {
         reason: Option<Reason>,
     ) -> Result<(), StoreError> {
         // The row first: should the parked row never be written, the walk over the messages sees what was meant.
-        let row = Message {
-            standing: Some(Standing::Waiting { until, reason }),
-            ..message.clone()
-        };
+        let row = Message { standing: Some(Standing::Waiting { until, reason }), ..message.clone() };
         self.app.store.rewrite_message(id, &row).await?;
-        let parked = Parked {
-            id,
-            channel: self.channel.to_owned(),
-            category: message.category,
-            deadline: message.deadline,
-        };
+        let parked =
+            Parked { id, channel: self.channel.to_owned(), category: message.category, deadline: message.deadline };
         self.app.store.park(until, &parked).await
     }
 
     async fn end_unsent(&self, id: MessageId, message: &Message, reason: Reason) -> Result<(), StoreError> {
         let now = self.app.clock.now();
         let person = self.app.store.person(&message.subscriber()).await?;
-        if person
-            .person()
-            .sends
-            .find(id)
-            .is_some_and(|send| send.mark == Mark::MayRepeat)
-        {
+        if person.person().sends.find(id).is_some_and(|send| send.mark == Mark::MayRepeat) {
             // The first try is all there will be, and its receipt says that nobody knows.
             let unknown = Reason::new(ReasonCode::Timeout, "the first try is unknown and there is no second");
-            return self
-                .app
-                .store
-                .rewrite_message(id, &message.ended(Ending::because(unknown, None), None))
-                .await;
+            return self.app.store.rewrite_message(id, &message.ended(Ending::because(unknown, None), None)).await;
         }
         let ending = Ending::because(message.unsent_because(reason), None);
-        self.app
-            .store
-            .rewrite_message(id, &message.ended(ending.clone(), None))
-            .await?;
+        self.app.store.rewrite_message(id, &message.ended(ending.clone(), None)).await?;
         self.book.note(id, message, now, now, &ending);
         Ok(())
     }

@@ -30,9 +30,7 @@ pub async fn handle(app: &App, event: SqsEvent) -> Result<SqsBatchResponse, Erro
             }
         };
         let back = |(id, records): (String, Vec<String>)| {
-            MessageId::parse(&id)
-                .filter(|id| unfinished.contains(id))
-                .map(|_| records)
+            MessageId::parse(&id).filter(|id| unfinished.contains(id)).map(|_| records)
         };
         tasks.into_iter().filter_map(back).flatten().collect::<Vec<String>>()
     });
@@ -58,12 +56,7 @@ fn read(records: Vec<SqsMessage>) -> (BTreeMap<String, Tasks>, Vec<String>) {
         let record_id = record.message_id.unwrap_or_default();
         match serde_json::from_str(record.body.as_deref().unwrap_or_default()) {
             Ok(NowTask::V1(MessageTask { id, to, .. })) => {
-                batch
-                    .entry(to.channel)
-                    .or_default()
-                    .entry(id.to_string())
-                    .or_default()
-                    .push(record_id);
+                batch.entry(to.channel).or_default().entry(id.to_string()).or_default().push(record_id);
             }
             Err(error) => {
                 tracing::error!(record = record_id, %error, "a task cannot be read and goes to the dead letters");

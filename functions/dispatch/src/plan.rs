@@ -46,9 +46,7 @@ pub async fn plan<'a>(
     nonce: Nonce,
 ) -> Result<Plan<'a>, StoreError> {
     let rows = app.store.messages(ids).await?;
-    let live = rows
-        .into_iter()
-        .filter(|(_, row)| !matches!(row.standing(), Standing::Ended { .. }));
+    let live = rows.into_iter().filter(|(_, row)| !matches!(row.standing(), Standing::Ended { .. }));
     let live: Vec<(MessageId, Message)> = live.collect();
     let subscribers: Vec<SubscriberId> = live.iter().map(|(_, row)| row.subscriber()).collect();
     let people = app.store.people(&subscribers).await?;
@@ -56,12 +54,7 @@ pub async fn plan<'a>(
     for (id, message) in live {
         sort(app, state, &people, id, message, nonce, &mut plan);
     }
-    plan.go.sort_by_key(|candidate| {
-        (
-            candidate.message.category != Category::Basic,
-            candidate.message.deadline,
-        )
-    });
+    plan.go.sort_by_key(|candidate| (candidate.message.category != Category::Basic, candidate.message.deadline));
     Ok(plan)
 }
 
@@ -75,10 +68,7 @@ fn sort<'a>(
     plan: &mut Plan<'a>,
 ) {
     let Some(template) = state.templates.get(&message.template) else {
-        let reason = Reason::new(
-            ReasonCode::TemplateUnusable,
-            "the channel has no such template any more",
-        );
+        let reason = Reason::new(ReasonCode::TemplateUnusable, "the channel has no such template any more");
         plan.held.push((id, message, Hold::Refuse(reason)));
         return;
     };
@@ -88,13 +78,7 @@ fn sort<'a>(
     };
     let case = case(state, template, &entry, &offer, app.clock.now());
     match reserve(&case, nonce, None) {
-        Step::Swap(_) | Step::Ours(_) => plan.go.push(Candidate {
-            id,
-            message,
-            offer,
-            template,
-            entry,
-        }),
+        Step::Swap(_) | Step::Ours(_) => plan.go.push(Candidate { id, message, offer, template, entry }),
         Step::Held(hold) => plan.held.push((id, message, hold)),
         Step::Elsewhere(_) => {}
     }
@@ -108,12 +92,5 @@ pub fn case<'a>(
     offer: &'a Offer,
     now: jiff::Timestamp,
 ) -> Case<'a> {
-    Case {
-        person: entry.person(),
-        offer,
-        channel: &state.channel,
-        health: &state.health,
-        template,
-        now,
-    }
+    Case { person: entry.person(), offer, channel: &state.channel, health: &state.health, template, now }
 }

@@ -30,9 +30,7 @@ pub async fn accept(app: &App, request: &Request) -> Answer {
     }
     let (message, is_new) = store(app, id, wanted, body_hash.clone(), now).await?;
     if !is_new {
-        return told_before(app, id, &body_hash, now)
-            .await?
-            .ok_or_else(|| Problem::unavailable("try again"));
+        return told_before(app, id, &body_hash, now).await?.ok_or_else(|| Problem::unavailable("try again"));
     }
     start(app, id, &message, now).await;
     Ok(told(id, &message))
@@ -43,25 +41,15 @@ fn idempotency_key(request: &Request) -> Result<&str, Problem> {
     let is_printable = key.bytes().all(|byte| (0x20..0x7f).contains(&byte));
     let wrong = |code: &str, message: &str| Problem::invalid(vec![Invalid::new("Idempotency-Key", code, message)]);
     match key.len() {
-        0 => Err(wrong(
-            "idempotency_key_missing",
-            "send an Idempotency-Key header, such as the order's number",
-        )),
+        0 => Err(wrong("idempotency_key_missing", "send an Idempotency-Key header, such as the order's number")),
         1..=255 if is_printable => Ok(key),
-        _ => Err(wrong(
-            "idempotency_key_malformed",
-            "must be 1 to 255 printable ASCII characters",
-        )),
+        _ => Err(wrong("idempotency_key_malformed", "must be 1 to 255 printable ASCII characters")),
     }
 }
 
 /// Tells one body from another, whatever the order of its fields and its white space.
 fn body_hash(body: &Value) -> String {
-    digest::of(&[body.to_string().as_bytes()])
-        .iter()
-        .take(12)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    digest::of(&[body.to_string().as_bytes()]).iter().take(12).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The answer that was given under this key within the last 7 days.
@@ -72,9 +60,7 @@ async fn told_before(
     now: Timestamp,
 ) -> Result<Option<aws_lambda_events::apigw::ApiGatewayV2httpResponse>, Problem> {
     let rows = app.store.messages(&[id, id.week_before()]).await?;
-    let known = rows
-        .into_iter()
-        .find(|(_, row)| now < plus_seconds(row.accepted_at, IDEMPOTENCY_SECONDS));
+    let known = rows.into_iter().find(|(_, row)| now < plus_seconds(row.accepted_at, IDEMPOTENCY_SECONDS));
     match known {
         None => Ok(None),
         Some((id, row)) if row.body_hash == body_hash => Ok(Some(told(id, &row))),
@@ -103,26 +89,13 @@ async fn store(
         let message = format!("there is no such {what}; create it first");
         Problem::invalid(vec![Invalid::new(field, format!("{what}_unknown"), message)])
     };
-    let state = app
-        .store
-        .channel_state(&wanted.channel)
-        .await?
-        .ok_or_else(|| unknown("channel", "channel"))?;
-    let template = state
-        .templates
-        .get(&wanted.template)
-        .ok_or_else(|| unknown("template", "template"))?;
+    let state = app.store.channel_state(&wanted.channel).await?.ok_or_else(|| unknown("channel", "channel"))?;
+    let template = state.templates.get(&wanted.template).ok_or_else(|| unknown("template", "template"))?;
     let mut message = wanted.accept(template, body_hash, now).map_err(Problem::invalid)?;
     let person = app.store.person(&message.subscriber()).await?;
     let offer = message.offer(id);
-    let case = Case {
-        person: person.person(),
-        offer: &offer,
-        channel: &state.channel,
-        health: &state.health,
-        template,
-        now,
-    };
+    let case =
+        Case { person: person.person(), offer: &offer, channel: &state.channel, health: &state.health, template, now };
     message.answer = decide(&case).map_or(Standing::Queued, Standing::held);
     let is_new = app.store.put_message(id, &message).await?;
     Ok((message, is_new))
@@ -133,37 +106,17 @@ async fn start(app: &App, id: MessageId, message: &Message, now: Timestamp) {
     let channel = &message.to.channel;
     let failed: Option<String> = match &message.answer {
         Standing::Queued => {
-            let task = MessageTask {
-                id,
-                to: message.subscriber(),
-                not_after: message.deadline,
-            };
+            let task = MessageTask { id, to: message.subscriber(), not_after: message.deadline };
             app.now_queue.send(task).await.err().map(|error| error.to_string())
         }
         Standing::Waiting { until, .. } => {
-            let parked = Parked {
-                id,
-                channel: channel.clone(),
-                category: message.category,
-                deadline: message.deadline,
-            };
-            app.store
-                .park(*until, &parked)
-                .await
-                .err()
-                .map(|error| error.to_string())
+            let parked =
+                Parked { id, channel: channel.clone(), category: message.category, deadline: message.deadline };
+            app.store.park(*until, &parked).await.err().map(|error| error.to_string())
         }
         Standing::Ended { ending, .. } => {
             let mut receipt = Receipt::default();
-            receipt.add(
-                &message.template,
-                &message.topic,
-                &Entry {
-                    id,
-                    at: now,
-                    ending: ending.clone(),
-                },
-            );
+            receipt.add(&message.template, &message.topic, &Entry { id, at: now, ending: ending.clone() });
             let nonce = Nonce(random());
             let put = app.store.put_receipt(channel, hour_of(now), nonce, nonce, &receipt);
             put.await.err().map(|error| error.to_string())

@@ -30,7 +30,7 @@ async fn route(app: &App, request: &Request) -> Answer {
 
 /// What became of a message: its row, the person's memory of it and the receipt of its delivery, joined.
 async fn look_up(app: &App, id: &str, request: &Request) -> Answer {
-    app.authorise(request, Right::Messages).await?;
+    app.authorise(request, Right::ReadMessages).await?;
     let unknown = || Problem::not_found("there is no such message");
     let id = MessageId::parse(id).ok_or_else(unknown)?;
     let message = app.store.message(id).await?.ok_or_else(unknown)?;

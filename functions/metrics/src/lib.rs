@@ -55,11 +55,7 @@ async fn advance(app: &App, channel: &str, now: Timestamp) -> Result<(), StoreEr
         }
     }
     match hours.last() {
-        Some(last) => {
-            app.store
-                .put_rolled_up_until(channel, plus_seconds(*last, HOUR_SECONDS))
-                .await
-        }
+        Some(last) => app.store.put_rolled_up_until(channel, plus_seconds(*last, HOUR_SECONDS)).await,
         None => Ok(()),
     }
 }
@@ -70,15 +66,11 @@ async fn refresh(app: &App, channel: &str, hour: Timestamp, now: Timestamp) -> R
         // Its receipts are gone: what was added up while they were there stays.
         return app.store.clear_dirty(channel, hour).await;
     }
-    app.store
-        .put_rollup(channel, hour, &add_up(app, channel, hour).await?)
-        .await?;
+    app.store.put_rollup(channel, hour, &add_up(app, channel, hour).await?).await?;
     app.store.clear_dirty(channel, hour).await?;
     // Once more for a receipt that came after the first look and whose mark was just removed. Without the first look, a
     // run that died here would leave the hour neither marked nor right.
-    app.store
-        .put_rollup(channel, hour, &add_up(app, channel, hour).await?)
-        .await
+    app.store.put_rollup(channel, hour, &add_up(app, channel, hour).await?).await
 }
 
 async fn add_up(app: &App, channel: &str, hour: Timestamp) -> Result<HourRollup, StoreError> {
@@ -105,14 +97,8 @@ mod tests {
     fn an_hour_is_added_up_once_its_deliveries_are_through() {
         let done = Some(at("2026-11-21T10:00:00Z"));
         assert_eq!(settled_hours(done, at("2026-11-21T11:03:59Z")), []);
-        assert_eq!(
-            settled_hours(done, at("2026-11-21T11:04:00Z")),
-            [at("2026-11-21T10:00:00Z")]
-        );
-        assert_eq!(
-            settled_hours(Some(at("2026-11-21T11:00:00Z")), at("2026-11-21T11:04:00Z")),
-            []
-        );
+        assert_eq!(settled_hours(done, at("2026-11-21T11:04:00Z")), [at("2026-11-21T10:00:00Z")]);
+        assert_eq!(settled_hours(Some(at("2026-11-21T11:00:00Z")), at("2026-11-21T11:04:00Z")), []);
     }
 
     #[test]

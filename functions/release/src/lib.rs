@@ -16,10 +16,7 @@ use tidepost_io::app::App;
 pub async fn handle(app: &App, _event: EventBridgeEvent<Value>) -> Result<(), Error> {
     let (kept_up, released, recovered) =
         futures::join!(upkeep::keep_up(app), waiting::release(app), recovery::walk(app));
-    let failed: Vec<String> = [kept_up, released, recovered]
-        .into_iter()
-        .filter_map(Result::err)
-        .collect();
+    let failed: Vec<String> = [kept_up, released, recovered].into_iter().filter_map(Result::err).collect();
     if failed.is_empty() {
         return Ok(());
     }

@@ -56,10 +56,7 @@ async fn walk_on(app: &App) -> Result<(), StoreError> {
     while rows < ROWS_PER_TICK && shards_done <= 2 * MESSAGE_SHARDS {
         let week = week.saturating_sub(u16::from(cursor.shard / MESSAGE_SHARDS));
         let shard = cursor.shard % MESSAGE_SHARDS;
-        let page = app
-            .store
-            .message_page(week, shard, cursor.after.as_deref(), PAGE_ROWS)
-            .await?;
+        let page = app.store.message_page(week, shard, cursor.after.as_deref(), PAGE_ROWS).await?;
         rows += page.items.len();
         look_after(app, page.items).await?;
         cursor.after = page.next;
@@ -75,12 +72,8 @@ async fn walk_on(app: &App) -> Result<(), StoreError> {
 }
 
 async fn look_after(app: &App, rows: Vec<(String, Message)>) -> Result<(), StoreError> {
-    let open = rows
-        .into_iter()
-        .filter(|(_, row)| !matches!(row.standing(), Standing::Ended { .. }));
-    let open: Vec<(MessageId, Message)> = open
-        .filter_map(|(id, row)| Some((MessageId::parse(&id)?, row)))
-        .collect();
+    let open = rows.into_iter().filter(|(_, row)| !matches!(row.standing(), Standing::Ended { .. }));
+    let open: Vec<(MessageId, Message)> = open.filter_map(|(id, row)| Some((MessageId::parse(&id)?, row))).collect();
     let subscribers: Vec<SubscriberId> = open.iter().map(|(_, row)| row.subscriber()).collect();
     let people: HashMap<SubscriberId, Entry> = app.store.people(&subscribers).await?;
     let mut lost: Vec<(MessageTask, i32)> = Vec::new();
@@ -109,40 +102,21 @@ async fn look_after_one(
         Some(send) => app.store.receipt_of(&message.to.channel, send).await?,
         None => None,
     };
-    match recover(
-        message,
-        reserved.as_ref(),
-        receipt.as_ref(),
-        person.erased_at.is_some(),
-        now,
-    ) {
+    match recover(message, reserved.as_ref(), receipt.as_ref(), person.erased_at.is_some(), now) {
         Recovery::Leave => {}
         Recovery::Requeue => {
-            return Ok(Some(MessageTask {
-                id,
-                to: message.subscriber(),
-                not_after: message.deadline,
-            }));
+            return Ok(Some(MessageTask { id, to: message.subscriber(), not_after: message.deadline }));
         }
         Recovery::NoteCrash { may_repeat } => {
             if let Some(send) = reserved {
                 note_crash(app, id, message, send, may_repeat, now).await?;
             }
         }
-        Recovery::Settle {
-            ending,
-            sent_at,
-            needs_receipt,
-        } => {
+        Recovery::Settle { ending, sent_at, needs_receipt } => {
             if needs_receipt {
                 let nonce = Nonce(random());
                 app.store
-                    .put_late_receipt(
-                        &message.to.channel,
-                        hour_of(now),
-                        nonce,
-                        &receipt_for(id, message, now, &ending),
-                    )
+                    .put_late_receipt(&message.to.channel, hour_of(now), nonce, &receipt_for(id, message, now, &ending))
                     .await?;
             }
             app.store.rewrite_message(id, &message.ended(ending, sent_at)).await?;
@@ -164,27 +138,15 @@ async fn note_crash(
     let reserved_at = Timestamp::from_second(i64::from(send.at)).unwrap_or(now);
     let reason = Reason::new(ReasonCode::Crash, "the delivery died before its outcome was noted");
     let receipt = receipt_for(id, message, reserved_at, &Ending::because(reason, None));
-    app.store
-        .put_late_receipt(&message.to.channel, hour_of(reserved_at), send.nonce, &receipt)
-        .await?;
+    app.store.put_late_receipt(&message.to.channel, send.hour(), send.nonce, &receipt).await?;
     if may_be_repeated {
-        app.store
-            .update_person(&message.subscriber(), |person| may_repeat(person, id, send.nonce))
-            .await?;
+        app.store.update_person(&message.subscriber(), |person| may_repeat(person, id, send.nonce)).await?;
     }
     Ok(())
 }
 
 fn receipt_for(id: MessageId, message: &Message, at: Timestamp, ending: &Ending) -> Receipt {
     let mut receipt = Receipt::default();
-    receipt.add(
-        &message.template,
-        &message.topic,
-        &Noted {
-            id,
-            at,
-            ending: ending.clone(),
-        },
-    );
+    receipt.add(&message.template, &message.topic, &Noted { id, at, ending: ending.clone() });
     receipt
 }

@@ -21,11 +21,7 @@ pub async fn keep_up(app: &App) -> Result<(), String> {
         failed.extend(reopen(app, &id, &channel, now).await.err());
         failed.extend(sync_daily(app, &id, now).await.err());
     }
-    if failed.is_empty() {
-        Ok(())
-    } else {
-        Err(failed.join("; "))
-    }
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
 }
 
 /// Opens a window that the platform had closed, once the platform itself counts units left.
@@ -38,10 +34,7 @@ async fn reopen(app: &App, id: &str, channel: &Channel, now: Timestamp) -> Resul
     let Ok(Adapter::Wechat(client)) = app.platforms.adapter(channel.platform) else {
         return Ok(());
     };
-    let left = client
-        .quota(&token, SEND_PATH)
-        .await
-        .map_err(|error| error.to_string())?;
+    let left = client.quota(&token, SEND_PATH).await.map_err(|error| error.to_string())?;
     if left.remain > 0 {
         tracing::info!(channel = id, remain = left.remain, "the platform takes calls again");
         let opened = app.store.update_quota(id, |quota| Some(quota.reopened())).await;
@@ -53,30 +46,16 @@ async fn reopen(app: &App, id: &str, channel: &Channel, now: Timestamp) -> Resul
 /// Syncs a channel's templates when the last sync is a day old.
 async fn sync_daily(app: &App, id: &str, now: Timestamp) -> Result<(), String> {
     let key = Key::new("S", format!("template sync {id}"));
-    let last = app
-        .store
-        .get::<SyncedAt>(&key)
-        .await
-        .map_err(|error| error.to_string())?;
+    let last = app.store.get::<SyncedAt>(&key).await.map_err(|error| error.to_string())?;
     let Some(last) = last else {
         // A new channel's templates are its owner's business for the first day.
-        return app
-            .store
-            .put(&key, &SyncedAt { at: now }, None)
-            .await
-            .map_err(|error| error.to_string());
+        return app.store.put(&key, &SyncedAt { at: now }, None).await.map_err(|error| error.to_string());
     };
     if now.as_second() - last.value.at.as_second() < SYNC_SECONDS {
         return Ok(());
     }
-    app.store
-        .put(&key, &SyncedAt { at: now }, None)
-        .await
-        .map_err(|error| error.to_string())?;
-    let counts = app
-        .sync_templates(id)
-        .await
-        .map_err(|error| format!("template sync of {id}: {error}"))?;
+    app.store.put(&key, &SyncedAt { at: now }, None).await.map_err(|error| error.to_string())?;
+    let counts = app.sync_templates(id).await.map_err(|error| format!("template sync of {id}: {error}"))?;
     tracing::info!(channel = id, ?counts, "templates synced");
     Ok(())
 }

@@ -51,7 +51,12 @@ async fn release_due(app: &App) -> Result<(), Box<dyn std::error::Error + Send +
 }
 
 /// What the windows hold of a channel's waiting messages. What is past its deadline goes too: dispatch ends it.
-fn choose(channel: Option<&Channel>, quota: &Quota, mut due: Vec<(Timestamp, Key, Parked)>, now: Timestamp) -> Vec<Chosen> {
+fn choose(
+    channel: Option<&Channel>,
+    quota: &Quota,
+    mut due: Vec<(Timestamp, Key, Parked)>,
+    now: Timestamp,
+) -> Vec<Chosen> {
     due.sort_by_key(|(_, _, parked)| (parked.category, parked.deadline));
     let mut taken: BTreeMap<i64, u32> = BTreeMap::new();
     let mut chosen = Vec::new();
@@ -93,7 +98,8 @@ async fn bring_back(
     now: Timestamp,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let rows = app.store.messages(&chosen.iter().map(|one| one.parked.id).collect::<Vec<_>>()).await?;
-    let delays: BTreeMap<String, i32> = chosen.iter().map(|one| (one.parked.id.to_string(), delay(one.at, now))).collect();
+    let delays: BTreeMap<String, i32> =
+        chosen.iter().map(|one| (one.parked.id.to_string(), delay(one.at, now))).collect();
     let tasks = rows.into_iter().map(|(id, row)| {
         let task = MessageTask { id, to: row.subscriber(), not_after: row.deadline };
         (task, delays.get(&id.to_string()).copied().unwrap_or(0))

@@ -68,11 +68,7 @@ impl Question {
             wrong.push(Invalid::new("by", "field_malformed", message));
             BTreeSet::new()
         });
-        if wrong.is_empty() {
-            Ok(Self { from, to, by })
-        } else {
-            Err(wrong)
-        }
+        if wrong.is_empty() { Ok(Self { from, to, by }) } else { Err(wrong) }
     }
 
     fn hours(&self) -> impl Iterator<Item = Timestamp> {
@@ -90,11 +86,7 @@ async fn read(app: &App, id: &str, question: &Question) -> Result<Vec<(Timestamp
     // How far hours are added up is read before what they add up to: an hour that moves over meanwhile is read twice and
     // counted once.
     let (until, dirty) = futures::try_join!(app.store.rolled_up_until(id), app.store.dirty_hours())?;
-    let dirty = dirty
-        .into_iter()
-        .filter(|(channel, _)| channel == id)
-        .map(|(_, hour)| hour)
-        .collect();
+    let dirty = dirty.into_iter().filter(|(channel, _)| channel == id).map(|(_, hour)| hour).collect();
     let live = stream::iter(live_hours(question, until, &dirty)).map(|hour| async move {
         let receipts = app.store.receipts(id, hour).await?;
         Ok::<_, StoreError>((hour, roll_up(&receipts)))
@@ -123,12 +115,7 @@ mod tests {
     }
 
     fn ask(parameters: &[(&str, &'static str)]) -> Result<Question, Vec<String>> {
-        let find = |name: &str| {
-            parameters
-                .iter()
-                .find(|(known, _)| *known == name)
-                .map(|(_, value)| *value)
-        };
+        let find = |name: &str| parameters.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
         let question = Question::parse(find, at("2026-11-21T10:30:00Z"));
         question.map_err(|wrong| wrong.into_iter().map(|invalid| invalid.field).collect())
     }
@@ -136,36 +123,20 @@ mod tests {
     #[test]
     fn without_parameters_it_is_the_last_day_by_everything_but_the_reason() {
         let question = ask(&[]).unwrap();
-        assert_eq!(
-            (question.from, question.to),
-            (at("2026-11-20T10:30:00Z"), at("2026-11-21T10:30:00Z"))
-        );
-        assert_eq!(
-            question.by,
-            BTreeSet::from([By::Hour, By::Template, By::Topic, By::Outcome])
-        );
+        assert_eq!((question.from, question.to), (at("2026-11-20T10:30:00Z"), at("2026-11-21T10:30:00Z")));
+        assert_eq!(question.by, BTreeSet::from([By::Hour, By::Template, By::Topic, By::Outcome]));
         assert_eq!(question.hours().count(), 25, "both ends overlap an hour");
     }
 
     #[test]
     fn an_offset_may_come_with_its_plus_sign_lost() {
-        let question = ask(&[
-            ("from", "2026-11-21T10:00:00 08:00"),
-            ("to", "2026-11-21T12:00:00+08:00"),
-        ])
-        .unwrap();
-        assert_eq!(
-            question.hours().collect::<Vec<_>>(),
-            [at("2026-11-21T02:00:00Z"), at("2026-11-21T03:00:00Z")]
-        );
+        let question = ask(&[("from", "2026-11-21T10:00:00 08:00"), ("to", "2026-11-21T12:00:00+08:00")]).unwrap();
+        assert_eq!(question.hours().collect::<Vec<_>>(), [at("2026-11-21T02:00:00Z"), at("2026-11-21T03:00:00Z")]);
     }
 
     #[test]
     fn what_cannot_be_answered_is_refused() {
-        assert_eq!(
-            ask(&[("from", "yesterday"), ("by", "weather")]).unwrap_err(),
-            ["from", "by"]
-        );
+        assert_eq!(ask(&[("from", "yesterday"), ("by", "weather")]).unwrap_err(), ["from", "by"]);
         assert_eq!(ask(&[("from", "2026-11-21T10:30:00Z")]).unwrap_err(), ["from"]);
         assert_eq!(ask(&[("from", "2026-10-21T10:29:59Z")]).unwrap_err(), ["from"]);
         assert!(ask(&[("from", "2026-10-21T10:30:00Z")]).is_ok());
@@ -177,22 +148,14 @@ mod tests {
         let hours = ["07", "08", "09", "10"].map(|hour| at(&format!("2026-11-21T{hour}:00:00Z")));
         assert_eq!(live_hours(&question, None, &BTreeSet::new()), hours);
         let dirty = BTreeSet::from([hours[0]]);
-        assert_eq!(
-            live_hours(&question, Some(hours[2]), &dirty),
-            [hours[0], hours[2], hours[3]]
-        );
+        assert_eq!(live_hours(&question, Some(hours[2]), &dirty), [hours[0], hours[2], hours[3]]);
     }
 
     #[test]
     fn the_description_of_the_api_names_every_route_of_its_own() {
         let document: serde_json::Value = serde_json::from_str(crate::OPENAPI).unwrap();
         assert_eq!(document["openapi"], "3.1.0");
-        for path in [
-            "/healthz",
-            "/openapi.json",
-            "/v1/channels/{channel}/quota",
-            "/v1/channels/{channel}/metrics",
-        ] {
+        for path in ["/healthz", "/openapi.json", "/v1/channels/{channel}/quota", "/v1/channels/{channel}/metrics"] {
             assert!(document["paths"][path]["get"].is_object(), "{path}");
         }
     }

@@ -11,8 +11,5 @@ pub async fn show(app: &App, request: &Request, id: &str) -> Answer {
     let (channel, quota) = futures::try_join!(app.store.channel(id), app.store.quota(id))?;
     let channel = channel.ok_or_else(crate::no_channel)?;
     let now = app.clock.now();
-    Ok(http::json(
-        200,
-        &json!({ "now": now, "windows": quota.views(&channel, now) }),
-    ))
+    Ok(http::json(200, &json!({ "now": now, "windows": quota.views(&channel, now) })))
 }

@@ -28,11 +28,7 @@ fn fixture<T: DeserializeOwned>(path: &str) -> T {
 /// Reads the newest fixture of a shape and shows that it is what is written today.
 fn current<T: DeserializeOwned + Serialize>(path: &str) -> T {
     let value: T = fixture(path);
-    assert_eq!(
-        serde_json::to_value(&value).unwrap(),
-        fixture::<Value>(path),
-        "{path} is not what is written today"
-    );
+    assert_eq!(serde_json::to_value(&value).unwrap(), fixture::<Value>(path), "{path} is not what is written today");
     value
 }
 
@@ -50,11 +46,7 @@ fn the_first_person() {
     let subscriber = person.subscriber(&SubscriberId::new("shop", "oUSER0001")).unwrap();
     let available = |template: &str, at: &str| subscriber.grants[template].available(at.parse().unwrap());
     assert_eq!(available("TMPL_A", "2026-11-21T03:00:00Z"), 2);
-    assert_eq!(
-        available("TMPL_A", "2026-12-01T00:00:00Z"),
-        1,
-        "one of the grants expires"
-    );
+    assert_eq!(available("TMPL_A", "2026-12-01T00:00:00Z"), 1, "one of the grants expires");
     assert_eq!(available("TMPL_B", "2026-12-01T00:00:00Z"), 1);
     let send = person.sends.find(MessageId::parse(MESSAGE).unwrap()).unwrap();
     assert_eq!(send.nonce.to_string(), "0102030405060708");
@@ -70,15 +62,9 @@ fn the_first_person() {
 fn the_first_messages() {
     let waiting: Message = current("items/message_waiting_v1.json");
     let (status, reason, until) = summary(waiting.standing());
-    assert_eq!(
-        (status, reason.unwrap().code),
-        (Status::Waiting, ReasonCode::QuietHours)
-    );
+    assert_eq!((status, reason.unwrap().code), (Status::Waiting, ReasonCode::QuietHours));
     assert_eq!(until.unwrap().to_string(), "2026-11-21T02:30:00Z");
-    assert_eq!(
-        (waiting.category, waiting.data["thing1"].as_str()),
-        (Category::Reminder, "手冲咖啡两杯")
-    );
+    assert_eq!((waiting.category, waiting.data["thing1"].as_str()), (Category::Reminder, "手冲咖啡两杯"));
 
     let ended: Message = current("items/message_ended_v1.json");
     let (status, reason, _) = summary(ended.standing());
@@ -92,17 +78,11 @@ fn the_first_receipt() {
     let receipt: Receipt = current("items/receipt_v1.json");
     let delivered = receipt.find(MessageId::parse(MESSAGE).unwrap()).unwrap().ending;
     assert_eq!(delivered.outcome, Outcome::Delivered);
-    assert_eq!(
-        delivered.platform.unwrap().message_id.as_deref(),
-        Some("3248682510344192008")
-    );
+    assert_eq!(delivered.platform.unwrap().message_id.as_deref(), Some("3248682510344192008"));
     let (group, _) = receipt.find_platform_id("3248682510344192008").unwrap();
     assert_eq!((group.template.as_str(), group.topic.as_str()), ("TMPL_A", "orders"));
     let unknown = &group.entries()[1].ending;
-    assert_eq!(
-        (unknown.outcome, unknown.reason.as_ref().unwrap().code),
-        (Outcome::Unknown, ReasonCode::Timeout)
-    );
+    assert_eq!((unknown.outcome, unknown.reason.as_ref().unwrap().code), (Outcome::Unknown, ReasonCode::Timeout));
 }
 
 #[test]

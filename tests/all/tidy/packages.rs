@@ -35,8 +35,7 @@ struct Target {
 impl Package {
     /// The folder that the package is in: `crates`, `functions` or the root.
     fn is_function(&self) -> bool {
-        self.manifest_path
-            .starts_with(root().join("functions").to_str().unwrap())
+        self.manifest_path.starts_with(root().join("functions").to_str().unwrap())
     }
 
     /// Packages of ours that it depends on.
@@ -48,20 +47,15 @@ impl Package {
 
 fn packages() -> Vec<Package> {
     let arguments = ["metadata", "--no-deps", "--offline", "--format-version", "1"];
-    serde_json::from_str::<Metadata>(&output(env!("CARGO"), &arguments))
-        .unwrap()
-        .packages
+    serde_json::from_str::<Metadata>(&output(env!("CARGO"), &arguments)).unwrap().packages
 }
 
 /// tests → tidepost → functions → tidepost-io → tidepost-core, and the simulators know nothing of ours.
 #[test]
 fn dependencies_point_one_way() {
     let packages = packages();
-    let functions: BTreeSet<&str> = packages
-        .iter()
-        .filter(|package| package.is_function())
-        .map(|package| package.name.as_str())
-        .collect();
+    let functions: BTreeSet<&str> =
+        packages.iter().filter(|package| package.is_function()).map(|package| package.name.as_str()).collect();
     assert!(functions.len() >= 7, "{functions:?}");
     for package in &packages {
         let allowed: BTreeSet<&str> = match package.name.as_str() {
@@ -76,11 +70,7 @@ fn dependencies_point_one_way() {
             other => panic!("{other}: say here what the new package may depend on"),
         };
         let forbidden: Vec<&str> = package.ours().difference(&allowed).copied().collect();
-        assert!(
-            forbidden.is_empty(),
-            "{} must not depend on {forbidden:?}",
-            package.name
-        );
+        assert!(forbidden.is_empty(), "{} must not depend on {forbidden:?}", package.name);
     }
 }
 
@@ -90,16 +80,9 @@ fn the_core_depends_on_nothing_that_does_io() {
     const ALLOWED: [&str; 6] = ["data-encoding", "jiff", "serde", "serde_json", "sha2", "thiserror"];
     let packages = packages();
     let core = packages.iter().find(|package| package.name == "tidepost-core").unwrap();
-    let normal = core
-        .dependencies
-        .iter()
-        .filter(|dependency| dependency.kind.as_deref() != Some("dev"));
+    let normal = core.dependencies.iter().filter(|dependency| dependency.kind.as_deref() != Some("dev"));
     for dependency in normal {
-        assert!(
-            ALLOWED.contains(&dependency.name.as_str()),
-            "tidepost-core uses {}",
-            dependency.name
-        );
+        assert!(ALLOWED.contains(&dependency.name.as_str()), "tidepost-core uses {}", dependency.name);
     }
 }
 
@@ -110,29 +93,18 @@ fn every_function_has_a_handler_and_a_binary() {
     let mut binaries: BTreeMap<String, String> = BTreeMap::new();
     let mut folders = BTreeSet::new();
     for package in packages() {
-        let kinds = |kind: &str| {
-            package
-                .targets
-                .iter()
-                .filter(|target| target.kind.iter().any(|one| one == kind))
-                .count()
-        };
+        let kinds =
+            |kind: &str| package.targets.iter().filter(|target| target.kind.iter().any(|one| one == kind)).count();
         if package.is_function() {
             let folder = package.manifest_path.rsplit('/').nth(1).unwrap();
             folders.insert(folder.to_owned());
             assert_eq!(package.name, format!("tidepost-{folder}"));
             assert_eq!((kinds("lib"), kinds("bin")), (1, 1), "{folder}");
             for file in ["src/lib.rs", "src/main.rs"] {
-                assert!(
-                    root().join("functions").join(folder).join(file).is_file(),
-                    "{folder} has no {file}"
-                );
+                assert!(root().join("functions").join(folder).join(file).is_file(), "{folder} has no {file}");
             }
         }
-        let bins = package
-            .targets
-            .iter()
-            .filter(|target| target.kind.iter().any(|kind| kind == "bin"));
+        let bins = package.targets.iter().filter(|target| target.kind.iter().any(|kind| kind == "bin"));
         for target in bins {
             let other = binaries.insert(target.name.clone(), package.name.clone());
             assert_eq!(other, None, "{} has the binary name {} too", package.name, target.name);

@@ -30,8 +30,7 @@ impl Page {
                 text.push_str(line);
                 text.push('\n');
             } else if line.starts_with('#') {
-                page.levels
-                    .push(line.chars().take_while(|letter| *letter == '#').count());
+                page.levels.push(line.chars().take_while(|letter| *letter == '#').count());
             } else if line.starts_with('|') {
                 page.rows += 1;
             }
@@ -58,10 +57,7 @@ fn the_chinese_readme_is_no_summary() {
     let prose = |path: &str| {
         let text = read(path);
         let outside = text.split("```").step_by(2);
-        outside
-            .flat_map(str::chars)
-            .filter(|letter| letter.is_alphanumeric())
-            .count()
+        outside.flat_map(str::chars).filter(|letter| letter.is_alphanumeric()).count()
     };
     let (english, chinese) = (prose(ENGLISH), prose(CHINESE));
     assert!(chinese * 10 >= english * 3, "{chinese} characters for {english}");
@@ -80,14 +76,9 @@ fn the_first_shell_block_is_the_demo_and_the_tests() {
 fn every_file_that_the_readmes_name_is_there() {
     let named = |text: &str| -> Vec<String> {
         // Odd parts are inside back quotes.
-        let quoted = text
-            .split("```")
-            .step_by(2)
-            .flat_map(|prose| prose.split('`').skip(1).step_by(2));
+        let quoted = text.split("```").step_by(2).flat_map(|prose| prose.split('`').skip(1).step_by(2));
         let is_path = |name: &&str| {
-            ["crates/", "functions/", "tests/", "docs/"]
-                .iter()
-                .any(|folder| name.starts_with(folder))
+            ["crates/", "functions/", "tests/", "docs/"].iter().any(|folder| name.starts_with(folder))
                 && !name.contains(['<', '*', '{', ' '])
         };
         quoted.filter(is_path).map(str::to_owned).collect()

@@ -7,20 +7,9 @@ use super::{output, read, root};
 /// Files of the repository, those that are not added yet included.
 fn files() -> Vec<String> {
     // The clone may belong to another user, as in a container.
-    let arguments = [
-        "-c",
-        "safe.directory=*",
-        "ls-files",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-    ];
+    let arguments = ["-c", "safe.directory=*", "ls-files", "--cached", "--others", "--exclude-standard"];
     let listed = output("git", &arguments);
-    let files: Vec<String> = listed
-        .lines()
-        .filter(|path| root().join(path).is_file())
-        .map(str::to_owned)
-        .collect();
+    let files: Vec<String> = listed.lines().filter(|path| root().join(path).is_file()).map(str::to_owned).collect();
     assert!(files.len() > 100, "{files:?}");
     files
 }
@@ -44,10 +33,7 @@ fn shipped_sources(folders: &[&str]) -> Vec<(String, String)> {
             && path.contains("/src/")
             && !path.ends_with("tests.rs")
     };
-    text_files()
-        .filter(|(path, _)| is_shipped(path))
-        .map(|(path, text)| (path, shipped(&text).to_owned()))
-        .collect()
+    text_files().filter(|(path, _)| is_shipped(path)).map(|(path, text)| (path, shipped(&text).to_owned())).collect()
 }
 
 /// Lines that contain any of `words`, as `path:line: text`.
@@ -76,13 +62,8 @@ fn the_environment_is_read_in_few_places() {
         "crates/tidepost/src/log.rs",
     ];
     let sources = shipped_sources(&["crates/", "functions/"]);
-    let elsewhere = sources
-        .into_iter()
-        .filter(|(path, _)| !READERS.contains(&path.as_str()));
-    let found = lines_with(
-        elsewhere,
-        &["env::var", "try_from_env(", "from_default_env(", "env = \""],
-    );
+    let elsewhere = sources.into_iter().filter(|(path, _)| !READERS.contains(&path.as_str()));
+    let found = lines_with(elsewhere, &["env::var", "try_from_env(", "from_default_env(", "env = \""]);
     assert!(found.is_empty(), "{found:#?}");
 }
 
@@ -105,16 +86,7 @@ fn every_environment_variable_is_explained() {
 
 #[test]
 fn core_does_no_io() {
-    let words = [
-        "std::fs",
-        "std::net",
-        "std::env",
-        "std::process",
-        "std::thread",
-        "std::io",
-        "println!",
-        "async fn",
-    ];
+    let words = ["std::fs", "std::net", "std::env", "std::process", "std::thread", "std::io", "println!", "async fn"];
     let found = lines_with(shipped_sources(&["crates/tidepost-core/"]), &words);
     assert!(found.is_empty(), "{found:#?}");
 }
@@ -141,13 +113,6 @@ fn no_file_speaks_of_one_machine() {
 #[test]
 fn nothing_is_left_to_do_in_code() {
     let rust = text_files().filter(|(path, _)| path.ends_with(".rs"));
-    let found = lines_with(
-        rust,
-        &[
-            concat!("to", "do!("),
-            concat!("db", "g!("),
-            concat!("unimple", "mented!("),
-        ],
-    );
+    let found = lines_with(rust, &[concat!("to", "do!("), concat!("db", "g!("), concat!("unimple", "mented!(")]);
     assert!(found.is_empty(), "{found:#?}");
 }

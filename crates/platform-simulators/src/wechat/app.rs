@@ -55,16 +55,9 @@ pub(crate) struct Template {
 
 impl Template {
     pub(crate) fn new(config: TemplateConfig) -> Self {
-        let fields = config
-            .keys()
-            .into_iter()
-            .filter_map(|key| Some((key.to_owned(), FieldType::of_key(key)?)))
-            .collect();
-        Self {
-            id: config.pri_tmpl_id.as_str().into(),
-            config,
-            fields,
-        }
+        let fields =
+            config.keys().into_iter().filter_map(|key| Some((key.to_owned(), FieldType::of_key(key)?))).collect();
+        Self { id: config.pri_tmpl_id.as_str().into(), config, fields }
     }
 
     /// `None` when it is no subscription template.
@@ -139,10 +132,7 @@ impl App {
             sends_today: Tally::default(),
             quota_clears: Tally::default(),
         };
-        Self {
-            app_id: app_id.to_owned(),
-            state: Mutex::new(state),
-        }
+        Self { app_id: app_id.to_owned(), state: Mutex::new(state) }
     }
 
     /// The app's state. Never held across an await, and never while another app's is held.

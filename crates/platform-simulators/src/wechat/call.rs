@@ -39,19 +39,8 @@ impl Call {
             Ok(Value::Object(map)) => Some(map),
             _ => None,
         };
-        let peer = parts
-            .extensions
-            .get::<ConnectInfo<SocketAddr>>()
-            .map(|info| info.0.ip());
-        Ok(Self {
-            path,
-            method: parts.method,
-            query: query(&parts.uri),
-            body,
-            json,
-            peer,
-            at,
-        })
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+        Ok(Self { path, method: parts.method, query: query(&parts.uri), body, json, peer, at })
     }
 
     pub(crate) fn query(&self, name: &str) -> Option<&str> {
@@ -68,11 +57,7 @@ impl Call {
     }
 
     pub(crate) fn must_be_get(&self) -> Result<(), Refusal> {
-        if self.method == Method::GET {
-            Ok(())
-        } else {
-            Err(Refusal::of(43001))
-        }
+        if self.method == Method::GET { Ok(()) } else { Err(Refusal::of(43001)) }
     }
 
     /// The posted JSON object.
@@ -88,9 +73,7 @@ impl Call {
 }
 
 fn query(uri: &Uri) -> HashMap<String, String> {
-    Query::<HashMap<String, String>>::try_from_uri(uri)
-        .map(|Query(map)| map)
-        .unwrap_or_default()
+    Query::<HashMap<String, String>>::try_from_uri(uri).map(|Query(map)| map).unwrap_or_default()
 }
 
 /// While it lives, another send to the same person is refused with 43108.
@@ -102,10 +85,7 @@ pub(crate) struct Hold {
 impl Hold {
     /// Takes over an entry that was just made in `in_flight`.
     pub(crate) fn of(app: &Arc<App>, openid: &str) -> Self {
-        Self {
-            app: Arc::clone(app),
-            openid: openid.to_owned(),
-        }
+        Self { app: Arc::clone(app), openid: openid.to_owned() }
     }
 }
 
@@ -158,11 +138,7 @@ impl Answer {
                 json!({"errcode": refusal.code, "errmsg": format!("{} rid: {a:08x}-{b:08x}-{c:08x}", refusal.message)})
             }
         };
-        (
-            [(header::CONTENT_TYPE, "application/json; encoding=utf-8")],
-            Body::from(body.to_string()),
-        )
-            .into_response()
+        ([(header::CONTENT_TYPE, "application/json; encoding=utf-8")], Body::from(body.to_string())).into_response()
     }
 }
 

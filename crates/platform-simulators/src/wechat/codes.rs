@@ -10,18 +10,12 @@ pub(crate) struct Refusal {
 impl Refusal {
     /// The code with its usual text.
     pub(crate) fn of(code: i64) -> Self {
-        Self {
-            code,
-            message: text(code).to_owned(),
-        }
+        Self { code, message: text(code).to_owned() }
     }
 
     /// The code with a text of its own.
     pub(crate) fn saying(code: i64, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-        }
+        Self { code, message: message.into() }
     }
 
     /// A wrong argument: the text names the field and how it is wrong.

@@ -251,50 +251,27 @@ fn sensitive_words() -> Vec<String> {
 }
 
 fn categories() -> Vec<Category> {
-    vec![
-        Category {
-            id: 1,
-            name: "商家自营".to_owned(),
-        },
-        Category {
-            id: 2,
-            name: "医疗服务".to_owned(),
-        },
-    ]
+    vec![Category { id: 1, name: "商家自营".to_owned() }, Category { id: 2, name: "医疗服务".to_owned() }]
 }
 
 impl TemplateConfig {
     /// The keys of `content`, in its order.
     pub(crate) fn keys(&self) -> Vec<&str> {
-        self.content
-            .split("{{")
-            .skip(1)
-            .filter_map(|rest| rest.split_once(".DATA}}").map(|(key, _)| key))
-            .collect()
+        self.content.split("{{").skip(1).filter_map(|rest| rest.split_once(".DATA}}").map(|(key, _)| key)).collect()
     }
 
     /// What an enum field may say; empty when nothing is listed.
     pub(crate) fn values_of(&self, key: &str) -> &[String] {
         self.keyword_enum_value_list
             .iter()
-            .find(|values| {
-                values
-                    .keyword_code
-                    .strip_suffix(".DATA")
-                    .unwrap_or(&values.keyword_code)
-                    == key
-            })
+            .find(|values| values.keyword_code.strip_suffix(".DATA").unwrap_or(&values.keyword_code) == key)
             .map_or(&[], |values| values.enum_value_list.as_slice())
     }
 
     fn check(&self, field: &str) -> Vec<FieldError> {
         let mut errors = Vec::new();
         if self.pri_tmpl_id.is_empty() {
-            errors.push(FieldError::new(
-                format!("{field}.priTmplId"),
-                "field_missing",
-                "must not be empty",
-            ));
+            errors.push(FieldError::new(format!("{field}.priTmplId"), "field_missing", "must not be empty"));
         }
         let keys = self.keys();
         if keys.is_empty() {
@@ -365,25 +342,13 @@ impl AppConfig {
 
     fn check_callback(&self, callback: &CallbackConfig, errors: &mut Vec<FieldError>) {
         if !(callback.url.starts_with("http://") || callback.url.starts_with("https://")) {
-            errors.push(FieldError::new(
-                "callback.url",
-                "field_invalid",
-                "must be an http or https URL",
-            ));
+            errors.push(FieldError::new("callback.url", "field_invalid", "must be an http or https URL"));
         }
         if !(3..=32).contains(&self.token.len()) {
-            errors.push(FieldError::new(
-                "token",
-                "field_invalid",
-                "must have 3 to 32 characters",
-            ));
+            errors.push(FieldError::new("token", "field_invalid", "must have 3 to 32 characters"));
         }
         if callback.mode != Mode::Plain && AesKey::parse(&self.encoding_aes_key).is_err() {
-            errors.push(FieldError::new(
-                "encoding_aes_key",
-                "field_invalid",
-                "must be 43 base64 characters",
-            ));
+            errors.push(FieldError::new("encoding_aes_key", "field_invalid", "must be 43 base64 characters"));
         }
     }
 }

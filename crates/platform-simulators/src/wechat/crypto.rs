@@ -52,10 +52,7 @@ impl AesKey {
         if text.len() != 43 {
             return Err(CryptoError::Key);
         }
-        let lenient = GeneralPurpose::new(
-            &ALPHABET,
-            GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
-        );
+        let lenient = GeneralPurpose::new(&ALPHABET, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
         let bytes = lenient.decode(format!("{text}=")).map_err(|_| CryptoError::Key)?;
         bytes.try_into().map(Self).map_err(|_| CryptoError::Key)
     }
@@ -115,10 +112,8 @@ pub fn open(
         .decrypt_padded_vec_mut::<NoPadding>(&cipher)
         .map_err(|_| CryptoError::Ciphertext)?;
     let plain = unpad(&plain)?;
-    let length_bytes = plain
-        .get(16..HEADER_BYTES)
-        .and_then(|b| <[u8; 4]>::try_from(b).ok())
-        .ok_or(CryptoError::Length)?;
+    let length_bytes =
+        plain.get(16..HEADER_BYTES).and_then(|b| <[u8; 4]>::try_from(b).ok()).ok_or(CryptoError::Length)?;
     let length = usize::try_from(u32::from_be_bytes(length_bytes)).map_err(|_| CryptoError::Length)?;
     let end = HEADER_BYTES.checked_add(length).ok_or(CryptoError::Length)?;
     let message = plain.get(HEADER_BYTES..end).ok_or(CryptoError::Length)?;
@@ -135,11 +130,7 @@ fn unpad(plain: &[u8]) -> Result<&[u8], CryptoError> {
         return Err(CryptoError::Padding);
     }
     let (kept, padding) = plain.split_at(plain.len() - count);
-    if padding.iter().all(|byte| *byte == pad) {
-        Ok(kept)
-    } else {
-        Err(CryptoError::Padding)
-    }
+    if padding.iter().all(|byte| *byte == pad) { Ok(kept) } else { Err(CryptoError::Padding) }
 }
 
 #[cfg(test)]
@@ -166,22 +157,14 @@ mod tests {
         let list = all["url_signature"].as_array().unwrap();
         assert_eq!(list.len(), 3);
         for vector in list {
-            assert_eq!(
-                signature(query(vector)),
-                text(vector, "signature"),
-                "{}",
-                vector["name"]
-            );
+            assert_eq!(signature(query(vector)), text(vector, "signature"), "{}", vector["name"]);
         }
         let only = match &all["msg_signature_only"] {
             Value::Array(list) => list[0].clone(),
             single => single.clone(),
         };
         let [token, timestamp, nonce] = query(&only);
-        assert_eq!(
-            signature([token, timestamp, nonce, text(&only, "encrypt")]),
-            text(&only, "msg_signature")
-        );
+        assert_eq!(signature([token, timestamp, nonce, text(&only, "encrypt")]), text(&only, "msg_signature"));
     }
 
     #[test]
@@ -192,18 +175,10 @@ mod tests {
         for vector in list {
             let key = AesKey::parse(text(vector, "encoding_aes_key")).unwrap();
             let app_id = text(vector, "trailing_appid");
-            let opened = open(
-                &key,
-                app_id,
-                query(vector),
-                text(vector, "encrypt"),
-                text(vector, "msg_signature"),
-            );
+            let opened = open(&key, app_id, query(vector), text(vector, "encrypt"), text(vector, "msg_signature"));
             assert_eq!(opened.as_deref(), Ok(text(vector, "plaintext")), "{}", vector["name"]);
             let hex = text(vector, "random16_hex");
-            let random: Vec<u8> = (0..16)
-                .map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap())
-                .collect();
+            let random: Vec<u8> = (0..16).map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap()).collect();
             let sealed = encrypt(&key, app_id, text(vector, "plaintext"), random.try_into().unwrap());
             assert_eq!(sealed, text(vector, "encrypt"), "{}", vector["name"]);
         }
@@ -215,11 +190,7 @@ mod tests {
         let list = all["negative"].as_array().unwrap();
         assert_eq!(list.len(), 5);
         for negative in list {
-            let base = all["encrypted"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .find(|v| v["name"] == negative["based_on"]);
+            let base = all["encrypted"].as_array().unwrap().iter().find(|v| v["name"] == negative["based_on"]);
             let of = |name: &str| {
                 negative
                     .get(name)
@@ -252,10 +223,7 @@ mod tests {
         let sealed = encrypt(&key, "wx1", "hello", [7; 16]);
         for damaged in ["", "????", "QUJD", &sealed[..sealed.len() - 24]] {
             let signed = signature(["t", "1", "n", damaged]);
-            assert!(
-                open(&key, "wx1", ["t", "1", "n"], damaged, &signed).is_err(),
-                "{damaged}"
-            );
+            assert!(open(&key, "wx1", ["t", "1", "n"], damaged, &signed).is_err(), "{damaged}");
         }
     }
 }

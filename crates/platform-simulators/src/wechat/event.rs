@@ -45,16 +45,8 @@ enum Field {
 
 impl Event {
     pub(crate) fn sent(openid: &str, template: &Arc<str>, message_id: u64, at: Timestamp) -> Self {
-        let content = Content::Sent {
-            template: Arc::clone(template),
-            message_id,
-            failure: None,
-        };
-        Self {
-            openid: openid.into(),
-            at,
-            content,
-        }
+        let content = Content::Sent { template: Arc::clone(template), message_id, failure: None };
+        Self { openid: openid.into(), at, content }
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -76,10 +68,7 @@ impl Event {
 
     fn items(&self) -> Vec<Vec<(&'static str, Field)>> {
         let answer = |(template, word): &(String, String)| {
-            vec![
-                ("TemplateId", Field::Text(template.clone())),
-                ("SubscribeStatusString", Field::Text(word.clone())),
-            ]
+            vec![("TemplateId", Field::Text(template.clone())), ("SubscribeStatusString", Field::Text(word.clone()))]
         };
         match &self.content {
             Content::Popup(answers) => answers
@@ -91,14 +80,8 @@ impl Event {
                 })
                 .collect(),
             Content::Change(answers) => answers.iter().map(answer).collect(),
-            Content::Sent {
-                template,
-                message_id,
-                failure,
-            } => {
-                let (code, status) = failure
-                    .as_ref()
-                    .map_or((0, "success"), |(code, status)| (*code, status.as_str()));
+            Content::Sent { template, message_id, failure } => {
+                let (code, status) = failure.as_ref().map_or((0, "success"), |(code, status)| (*code, status.as_str()));
                 vec![vec![
                     ("TemplateId", Field::Text(template.to_string())),
                     ("MsgID", Field::Number(message_id.to_string())),
@@ -113,11 +96,8 @@ impl Event {
     fn json(&self, to: &str) -> Map<String, Value> {
         let seconds = self.at.as_second();
         // As in the platform's examples: text for the dialog, a number for the others.
-        let created = if matches!(self.content, Content::Popup(_)) {
-            json!(seconds.to_string())
-        } else {
-            json!(seconds)
-        };
+        let created =
+            if matches!(self.content, Content::Popup(_)) { json!(seconds.to_string()) } else { json!(seconds) };
         let mut list: Vec<Value> = self
             .items()
             .into_iter()
@@ -125,19 +105,10 @@ impl Event {
                 let text = |field| match field {
                     Field::Text(text) | Field::Number(text) => Value::String(text),
                 };
-                Value::Object(
-                    fields
-                        .into_iter()
-                        .map(|(name, field)| (name.to_owned(), text(field)))
-                        .collect(),
-                )
+                Value::Object(fields.into_iter().map(|(name, field)| (name.to_owned(), text(field))).collect())
             })
             .collect();
-        let list = if list.len() == 1 {
-            list.remove(0)
-        } else {
-            Value::Array(list)
-        };
+        let list = if list.len() == 1 { list.remove(0) } else { Value::Array(list) };
         let head = [
             ("ToUserName", json!(to)),
             ("FromUserName", json!(&*self.openid)),
@@ -214,11 +185,7 @@ pub(crate) fn write(world: &World, app: &App, event: &Event) -> Option<Push> {
         (Format::Json, _) => json!({"ToUserName": to, "Encrypt": encrypted}).to_string(),
         (Format::Xml, Mode::Compat) => format!("<xml>{}<Encrypt>{}</Encrypt></xml>", event.xml(&to), cdata(&encrypted)),
         (Format::Xml, _) => {
-            format!(
-                "<xml><ToUserName>{}</ToUserName><Encrypt>{}</Encrypt></xml>",
-                cdata(&to),
-                cdata(&encrypted)
-            )
+            format!("<xml><ToUserName>{}</ToUserName><Encrypt>{}</Encrypt></xml>", cdata(&to), cdata(&encrypted))
         }
     };
     Some(signer.push(callback, Some(&event.openid), body))
@@ -243,25 +210,15 @@ struct Signer {
 
 impl Signer {
     fn new(world: &World, token: &str) -> Self {
-        let nonce = world
-            .random(|random| rand::Rng::random_range(random, 100_000_000..2_000_000_000_u32))
-            .to_string();
-        Self {
-            token: token.to_owned(),
-            timestamp: world.now().as_second().to_string(),
-            nonce,
-            encrypted: None,
-        }
+        let nonce = world.random(|random| rand::Rng::random_range(random, 100_000_000..2_000_000_000_u32)).to_string();
+        Self { token: token.to_owned(), timestamp: world.now().as_second().to_string(), nonce, encrypted: None }
     }
 
     fn push(&self, callback: &CallbackConfig, openid: Option<&str>, body: String) -> Push {
         let [token, timestamp, nonce] = [self.token.as_str(), self.timestamp.as_str(), self.nonce.as_str()];
         let signature = crypto::signature([token, timestamp, nonce]);
         let joint = if callback.url.contains('?') { '&' } else { '?' };
-        let mut url = format!(
-            "{}{joint}signature={signature}&timestamp={timestamp}&nonce={nonce}",
-            callback.url
-        );
+        let mut url = format!("{}{joint}signature={signature}&timestamp={timestamp}&nonce={nonce}", callback.url);
         // Openids are letters, digits and `_-.`, which need no escaping in a query.
         if let Some(openid) = openid {
             url.push_str(&format!("&openid={openid}"));
@@ -274,11 +231,7 @@ impl Signer {
             Format::Json => "application/json",
             Format::Xml => "text/xml",
         };
-        Push {
-            url,
-            body,
-            content_type,
-        }
+        Push { url, body, content_type }
     }
 }
 
@@ -287,17 +240,11 @@ mod tests {
     use super::*;
 
     fn event(content: Content) -> Event {
-        Event {
-            openid: "oUSER0001".into(),
-            at: Timestamp::from_second(1_767_294_245).unwrap(),
-            content,
-        }
+        Event { openid: "oUSER0001".into(), at: Timestamp::from_second(1_767_294_245).unwrap(), content }
     }
 
     fn answers(list: &[(&str, &str)]) -> Vec<(String, String)> {
-        list.iter()
-            .map(|(template, word)| ((*template).to_owned(), (*word).to_owned()))
-            .collect()
+        list.iter().map(|(template, word)| ((*template).to_owned(), (*word).to_owned())).collect()
     }
 
     #[test]
@@ -317,11 +264,8 @@ mod tests {
 
     #[test]
     fn xml_is_as_documented() {
-        let sent = event(Content::Sent {
-            template: "TMPL_A".into(),
-            message_id: 3_248_682_510_344_192_008,
-            failure: None,
-        });
+        let sent =
+            event(Content::Sent { template: "TMPL_A".into(), message_id: 3_248_682_510_344_192_008, failure: None });
         let xml = sent.xml("gh_a1");
         assert!(xml.ends_with("<SubscribeMsgSentEvent><List><TemplateId><![CDATA[TMPL_A]]></TemplateId><MsgID>3248682510344192008</MsgID><ErrorCode>0</ErrorCode><ErrorStatus><![CDATA[success]]></ErrorStatus></List></SubscribeMsgSentEvent>"), "{xml}");
         let popup = event(Content::Popup(answers(&[("A", "accept"), ("B", "reject")]))).xml("gh_a1");

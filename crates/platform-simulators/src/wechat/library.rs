@@ -24,13 +24,7 @@ pub(crate) struct PublicTemplate {
 }
 
 const fn keyword(kid: i64, name: &'static str, rule: &'static str, example: &'static str) -> Keyword {
-    Keyword {
-        kid,
-        name,
-        example,
-        rule,
-        values: &[],
-    }
+    Keyword { kid, name, example, rule, values: &[] }
 }
 
 pub(crate) const LIBRARY: &[PublicTemplate] = &[

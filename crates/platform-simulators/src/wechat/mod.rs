@@ -99,11 +99,7 @@ async fn handle(world: Arc<World>, path: &'static str, endpoint: Endpoint, reque
 /// A decided call: log it, tell the callback, wait as long as the platform takes, answer.
 async fn finish(world: &Arc<World>, call: &Call, plan: CallPlan, mut reply: Reply) -> Response {
     if let Some(app) = &reply.app {
-        let errcode = if plan.hang || plan.cut {
-            None
-        } else {
-            Some(reply.answer.errcode())
-        };
+        let errcode = if plan.hang || plan.cut { None } else { Some(reply.answer.errcode()) };
         log(app, call, errcode, &plan);
         if let Some(event) = reply.event.take() {
             world.deliveries.emit(world, app, event);
@@ -120,11 +116,7 @@ async fn finish(world: &Arc<World>, call: &Call, plan: CallPlan, mut reply: Repl
             () = world.closed() => {}
         }
     }
-    if plan.hang || plan.cut {
-        cut()
-    } else {
-        reply.answer.into_response(world)
-    }
+    if plan.hang || plan.cut { cut() } else { reply.answer.into_response(world) }
 }
 
 /// A fault answers instead of the platform. The call reached the API all the same, so it counts in the windows.
@@ -134,11 +126,7 @@ async fn answer_instead(world: &Arc<World>, call: &Call, plan: CallPlan, instead
             // Whether it would have fitted does not matter here.
             let _ = app.state().arrive(call.at);
         }
-        let errcode = if let Instead::Errcode(code, _) = instead {
-            Some(code)
-        } else {
-            None
-        };
+        let errcode = if let Instead::Errcode(code, _) = instead { Some(code) } else { None };
         log(&app, call, errcode, &plan);
     }
     if plan.delay_after_milliseconds > 0 {
@@ -176,15 +164,8 @@ fn cut() -> Response {
 /// The calls that subscription messages replaced.
 fn retired(world: &Arc<World>, call: &Call) -> Reply {
     match token::authorise(world, call) {
-        Ok(app) => Reply {
-            app: Some(app),
-            answer: Answer::Refused(Refusal::of(45109)),
-            ..Reply::default()
-        },
-        Err(refusal) => Reply {
-            answer: Answer::Refused(refusal),
-            ..Reply::default()
-        },
+        Ok(app) => Reply { app: Some(app), answer: Answer::Refused(Refusal::of(45109)), ..Reply::default() },
+        Err(refusal) => Reply { answer: Answer::Refused(refusal), ..Reply::default() },
     }
 }
 
@@ -197,19 +178,11 @@ fn with_token(
     match token::authorise(world, call) {
         Ok(app) => {
             let answer = decide(&app).into();
-            Reply {
-                app: Some(app),
-                answer,
-                ..Reply::default()
-            }
+            Reply { app: Some(app), answer, ..Reply::default() }
         }
         Err(refusal) => {
             let app = call.token().and_then(|token| world.token_owner(token));
-            Reply {
-                app,
-                answer: Answer::Refused(refusal),
-                ..Reply::default()
-            }
+            Reply { app, answer: Answer::Refused(refusal), ..Reply::default() }
         }
     }
 }

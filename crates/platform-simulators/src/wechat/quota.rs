@@ -14,8 +14,7 @@ const CLEARS_PER_MONTH: u64 = 10;
 
 fn known_path(call: &Call) -> Result<&str, Refusal> {
     let path = call.posted()?.get("cgi_path").and_then(Value::as_str);
-    path.filter(|path| ENDPOINTS.iter().any(|(known, _)| known == path))
-        .ok_or_else(|| Refusal::of(76021))
+    path.filter(|path| ENDPOINTS.iter().any(|(known, _)| known == path)).ok_or_else(|| Refusal::of(76021))
 }
 
 /// `POST /cgi-bin/openapi/quota/get`. Of the app's windows the first of an hour or more is the daily quota, the first
@@ -34,16 +33,9 @@ pub(super) fn get(world: &Arc<World>, call: &Call) -> Reply {
             "errcode": 0, "errmsg": "ok",
             "quota": {"daily_limit": limit, "used": used, "remain": limit.saturating_sub(used)},
         });
-        let rate = if path == SEND_PATH {
-            state.windows.standing(call.at, false)
-        } else {
-            None
-        };
+        let rate = if path == SEND_PATH { state.windows.standing(call.at, false) } else { None };
         if let (Some(rate), Some(body)) = (rate, body.as_object_mut()) {
-            body.insert(
-                "rate_limit".to_owned(),
-                json!({"call_count": rate.limit, "refresh_second": rate.seconds}),
-            );
+            body.insert("rate_limit".to_owned(), json!({"call_count": rate.limit, "refresh_second": rate.seconds}));
         }
         Ok(body)
     })
@@ -88,16 +80,9 @@ pub(super) fn clear_with_secret(world: &Arc<World>, call: &Call) -> Reply {
     match app {
         Ok(app) => {
             let answer = clear_all(&app, call).into();
-            Reply {
-                app: Some(app),
-                answer,
-                ..Reply::default()
-            }
+            Reply { app: Some(app), answer, ..Reply::default() }
         }
-        Err(refusal) => Reply {
-            answer: Answer::Refused(refusal),
-            ..Reply::default()
-        },
+        Err(refusal) => Reply { answer: Answer::Refused(refusal), ..Reply::default() },
     }
 }
 

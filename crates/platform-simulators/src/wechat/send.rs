@@ -33,11 +33,7 @@ struct Decided {
 
 impl Decided {
     fn refused(refusal: Refusal) -> Self {
-        Self {
-            outcome: Err(refusal),
-            template: None,
-            holds: false,
-        }
+        Self { outcome: Err(refusal), template: None, holds: false }
     }
 }
 
@@ -46,11 +42,7 @@ pub(super) fn send(world: &Arc<World>, call: &Call) -> Reply {
         Ok(app) => app,
         Err(refusal) => {
             let app = call.token().and_then(|token| world.token_owner(token));
-            return Reply {
-                app,
-                answer: Answer::Refused(refusal),
-                ..Reply::default()
-            };
+            return Reply { app, answer: Answer::Refused(refusal), ..Reply::default() };
         }
     };
     let mut decided = decide(world, &app, call);
@@ -66,37 +58,20 @@ pub(super) fn send(world: &Arc<World>, call: &Call) -> Reply {
         }
         _ => None,
     };
-    let answer = decided
-        .outcome
-        .map(|id| json!({"errcode": 0, "errmsg": "ok", "msgid": id}))
-        .into();
+    let answer = decided.outcome.map(|id| json!({"errcode": 0, "errmsg": "ok", "msgid": id})).into();
     let latency = Duration::from_millis(if hold.is_some() { config.latency_milliseconds } else { 0 });
-    Reply {
-        app: Some(app),
-        answer,
-        hold,
-        latency,
-        event,
-    }
+    Reply { app: Some(app), answer, hold, latency, event }
 }
 
 /// Whether another app knows this openid: openids are per app, so a mix-up of apps shows here.
 fn lives_elsewhere(world: &World, own: &App, openid: &str) -> bool {
-    !openid.is_empty()
-        && world
-            .apps()
-            .iter()
-            .any(|app| app.app_id != own.app_id && app.state().people.knows(openid))
+    !openid.is_empty() && world.apps().iter().any(|app| app.app_id != own.app_id && app.state().people.knows(openid))
 }
 
 fn decide(world: &World, app: &Arc<App>, call: &Call) -> Decided {
     let mut state = app.state();
     let entered = state.arrive(call.at).and_then(|()| call.posted()).and_then(|body| {
-        state
-            .config
-            .blocked
-            .send
-            .map_or(Ok(()), |code| Err(Refusal::of(code)))?;
+        state.config.blocked.send.map_or(Ok(()), |code| Err(Refusal::of(code)))?;
         Request::parse(body)
     });
     let request = match entered {
@@ -112,17 +87,9 @@ fn decide(world: &World, app: &Arc<App>, call: &Call) -> Decided {
     match check_content(&state, &request) {
         Ok(template) => {
             let outcome = deliver(world, &mut state, &request, &template, call.at);
-            Decided {
-                outcome,
-                template: Some(Arc::clone(&template.id)),
-                holds: true,
-            }
+            Decided { outcome, template: Some(Arc::clone(&template.id)), holds: true }
         }
-        Err(refusal) => Decided {
-            outcome: Err(refusal),
-            template: None,
-            holds: true,
-        },
+        Err(refusal) => Decided { outcome: Err(refusal), template: None, holds: true },
     }
 }
 
@@ -143,12 +110,7 @@ impl<'a> Request<'a> {
             None | Some(Value::Null) => return Err(Refusal::argument("data", "is empty")),
             Some(_) => return Err(Refusal::argument("data", "invalid")),
         };
-        Ok(Self {
-            openid,
-            template,
-            page,
-            data,
-        })
+        Ok(Self { openid, template, page, data })
     }
 }
 
@@ -162,10 +124,8 @@ fn one_of(body: &Map<String, Value>, name: &str, allowed: &[&str]) -> Result<(),
 }
 
 fn check_person(state: &mut AppState, openid: &str) -> Result<(), Refusal> {
-    let well_formed = openid.len() <= 128
-        && openid
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
+    let well_formed =
+        openid.len() <= 128 && openid.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
     if !well_formed {
         return Err(Refusal::of(40003));
     }
@@ -182,10 +142,7 @@ fn check_person(state: &mut AppState, openid: &str) -> Result<(), Refusal> {
 }
 
 fn check_content(state: &AppState, request: &Request<'_>) -> Result<Arc<Template>, Refusal> {
-    let template = state
-        .templates
-        .get(request.template)
-        .ok_or_else(|| Refusal::of(40037))?;
+    let template = state.templates.get(request.template).ok_or_else(|| Refusal::of(40037))?;
     if let Some(code) = template.config.banned {
         return Err(Refusal::of(code));
     }
@@ -202,11 +159,7 @@ fn check_page(config: &AppConfig, page: Option<&str>) -> Result<(), Refusal> {
         return Ok(());
     };
     let path = page.split_once('?').map_or(page, |(path, _)| path);
-    if pages.iter().any(|known| known == path) {
-        Ok(())
-    } else {
-        Err(Refusal::of(41030))
-    }
+    if pages.iter().any(|known| known == path) { Ok(()) } else { Err(Refusal::of(41030)) }
 }
 
 fn check_data(config: &AppConfig, template: &Template, data: &Map<String, Value>) -> Result<(), Refusal> {
@@ -219,15 +172,10 @@ fn check_data(config: &AppConfig, template: &Template, data: &Map<String, Value>
                 Broken::Invalid => Refusal::argument(&format!("data.{key}.value"), "invalid"),
             },
         )?;
-        sensitive |= config
-            .sensitive_words
-            .iter()
-            .any(|word| !word.is_empty() && value.contains(word.as_str()));
+        sensitive |= config.sensitive_words.iter().any(|word| !word.is_empty() && value.contains(word.as_str()));
     }
     if config.strict_fields
-        && let Some(extra) = data
-            .keys()
-            .find(|key| !template.fields.iter().any(|(known, _)| known == *key))
+        && let Some(extra) = data.keys().find(|key| !template.fields.iter().any(|(known, _)| known == *key))
     {
         return Err(Refusal::argument(&format!("data.{extra}.value"), "invalid"));
     }
@@ -256,19 +204,13 @@ fn deliver(
     template: &Template,
     now: Timestamp,
 ) -> Result<u64, Refusal> {
-    let default = LongTermLimit {
-        per: Period::Day,
-        limit: state.config.long_term_daily_limit,
-    };
+    let default = LongTermLimit { per: Period::Day, limit: state.config.long_term_daily_limit };
     let limit = template.config.long_term_limit.unwrap_or(default);
     let kind = template.kind().ok_or_else(|| Refusal::of(43102))?;
     let person = state.people.get(request.openid).ok_or_else(|| Refusal::of(40003))?;
     let openid = Arc::clone(&person.openid);
     let usable = |grant: &&mut crate::truth::Grant| grant.kind == kind && grant.left > 0 && !grant.off;
-    let grant = person
-        .grant(request.template)
-        .filter(usable)
-        .ok_or_else(|| Refusal::of(43101))?;
+    let grant = person.grant(request.template).filter(usable).ok_or_else(|| Refusal::of(43101))?;
     match kind {
         Kind::OneTime => grant.left -= 1,
         Kind::LongTerm => {

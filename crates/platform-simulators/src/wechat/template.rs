@@ -17,10 +17,7 @@ const SCENE_LENGTH: usize = 15;
 const PAGE_LENGTH: i64 = 30;
 
 fn allowed(app: &App) -> Result<(), Refusal> {
-    app.config()
-        .blocked
-        .templates
-        .map_or(Ok(()), |code| Err(Refusal::of(code)))
+    app.config().blocked.templates.map_or(Ok(()), |code| Err(Refusal::of(code)))
 }
 
 fn success(mut body: Map<String, Value>) -> Value {
@@ -44,11 +41,7 @@ pub(super) fn categories(world: &Arc<World>, call: &Call) -> Reply {
         call.must_be_get()?;
         allowed(app)?;
         Ok(listed(
-            app.config()
-                .categories
-                .iter()
-                .map(|category| json!({"id": category.id, "name": category.name}))
-                .collect(),
+            app.config().categories.iter().map(|category| json!({"id": category.id, "name": category.name})).collect(),
             None,
         ))
     })
@@ -63,28 +56,15 @@ pub(super) fn titles(world: &Arc<World>, call: &Call) -> Reply {
     with_token(world, call, |app| {
         call.must_be_get()?;
         allowed(app)?;
-        let ids = call
-            .query("ids")
-            .filter(|ids| !ids.is_empty())
-            .ok_or_else(|| Refusal::of(200018))?;
-        let known = app
-            .config()
-            .categories
-            .iter()
-            .map(|category| category.id)
-            .collect::<Vec<_>>();
-        let ids = ids
-            .split(',')
-            .map(|id| id.parse().ok().filter(|id| known.contains(id)))
-            .collect::<Option<Vec<i64>>>();
+        let ids = call.query("ids").filter(|ids| !ids.is_empty()).ok_or_else(|| Refusal::of(200018))?;
+        let known = app.config().categories.iter().map(|category| category.id).collect::<Vec<_>>();
+        let ids =
+            ids.split(',').map(|id| id.parse().ok().filter(|id| known.contains(id))).collect::<Option<Vec<i64>>>();
         let ids = ids.ok_or_else(|| Refusal::of(200019))?;
-        let start = whole(call, "start")
-            .and_then(|start| usize::try_from(start).ok())
-            .ok_or_else(|| Refusal::of(200016))?;
+        let start =
+            whole(call, "start").and_then(|start| usize::try_from(start).ok()).ok_or_else(|| Refusal::of(200016))?;
         let limit = whole(call, "limit").filter(|limit| (1..=PAGE_LENGTH).contains(limit));
-        let limit = limit
-            .and_then(|limit| usize::try_from(limit).ok())
-            .ok_or_else(|| Refusal::of(200017))?;
+        let limit = limit.and_then(|limit| usize::try_from(limit).ok()).ok_or_else(|| Refusal::of(200017))?;
         let found: Vec<Value> = LIBRARY
             .iter()
             .filter(|template| ids.contains(&template.category_id))
@@ -100,9 +80,7 @@ pub(super) fn keywords(world: &Arc<World>, call: &Call) -> Reply {
     with_token(world, call, |app| {
         call.must_be_get()?;
         allowed(app)?;
-        let template = whole(call, "tid")
-            .and_then(PublicTemplate::find)
-            .ok_or_else(|| Refusal::of(200014))?;
+        let template = whole(call, "tid").and_then(PublicTemplate::find).ok_or_else(|| Refusal::of(200014))?;
         let found: Vec<Value> = template
             .keywords
             .iter()
@@ -118,14 +96,7 @@ pub(super) fn list(world: &Arc<World>, call: &Call) -> Reply {
     with_token(world, call, |app| {
         call.must_be_get()?;
         allowed(app)?;
-        Ok(listed(
-            app.state()
-                .templates
-                .values()
-                .map(|template| item(&template.config))
-                .collect(),
-            None,
-        ))
+        Ok(listed(app.state().templates.values().map(|template| item(&template.config)).collect(), None))
     })
 }
 
@@ -135,10 +106,7 @@ fn item(template: &TemplateConfig) -> Value {
         "example": template.example, "type": template.kind,
     });
     if let (Some(item), false) = (item.as_object_mut(), template.keyword_enum_value_list.is_empty()) {
-        item.insert(
-            "keywordEnumValueList".to_owned(),
-            json!(template.keyword_enum_value_list),
-        );
+        item.insert("keywordEnumValueList".to_owned(), json!(template.keyword_enum_value_list));
     }
     item
 }
@@ -167,11 +135,7 @@ pub(super) fn add(world: &Arc<World>, call: &Call) -> Reply {
 
 /// 2 to 5 different keywords of the template, in the order asked for.
 fn chosen(public: &PublicTemplate, given: Option<&Value>) -> Option<Vec<&'static Keyword>> {
-    let kids = given?
-        .as_array()?
-        .iter()
-        .map(Value::as_i64)
-        .collect::<Option<Vec<i64>>>()?;
+    let kids = given?.as_array()?.iter().map(Value::as_i64).collect::<Option<Vec<i64>>>()?;
     let mut distinct = kids.clone();
     distinct.sort_unstable();
     distinct.dedup();
@@ -183,11 +147,7 @@ fn chosen(public: &PublicTemplate, given: Option<&Value>) -> Option<Vec<&'static
 
 fn private(public: &PublicTemplate, keywords: &[&Keyword], id: String) -> TemplateConfig {
     let lines = |value: fn(&Keyword) -> String| {
-        keywords
-            .iter()
-            .map(|k| format!("{}:{}", k.name, value(k)))
-            .collect::<Vec<_>>()
-            .join("\n")
+        keywords.iter().map(|k| format!("{}:{}", k.name, value(k))).collect::<Vec<_>>().join("\n")
     };
     TemplateConfig {
         pri_tmpl_id: id,
@@ -215,9 +175,7 @@ fn store(state: &mut AppState, config: TemplateConfig) -> Result<(), Refusal> {
     if state.templates.len() >= state.config.template_limit {
         return Err(Refusal::of(200012));
     }
-    state
-        .templates
-        .insert(config.pri_tmpl_id.clone(), Arc::new(Template::new(config)));
+    state.templates.insert(config.pri_tmpl_id.clone(), Arc::new(Template::new(config)));
     Ok(())
 }
 

@@ -58,19 +58,13 @@ struct Issued {
 }
 
 fn later(now: Timestamp, seconds: i64) -> Timestamp {
-    now.saturating_add(SignedDuration::from_secs(seconds))
-        .unwrap_or(Timestamp::MAX)
+    now.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
 }
 
 impl Tokens {
     /// Whether calls with this token are let in.
     fn check(&self, value: &str, now: Timestamp) -> Result<(), Refusal> {
-        let token = self
-            .issued
-            .iter()
-            .rev()
-            .find(|token| token.value == value)
-            .ok_or_else(|| Refusal::of(40014))?;
+        let token = self.issued.iter().rev().find(|token| token.value == value).ok_or_else(|| Refusal::of(40014))?;
         if token.ended_at.is_some_and(|ended| ended <= now) {
             return Err(Refusal::of(40001));
         }
@@ -83,11 +77,7 @@ impl Tokens {
     /// Every call makes a new one; the one before lives on for five minutes.
     fn issue_plain(&mut self, value: String, now: Timestamp) -> Issued {
         let end = later(now, OVERLAP_SECONDS);
-        for token in self
-            .issued
-            .iter_mut()
-            .filter(|token| token.kind == Kind::Plain && token.ended_at.is_none())
-        {
+        for token in self.issued.iter_mut().filter(|token| token.kind == Kind::Plain && token.ended_at.is_none()) {
             token.ended_at = Some(end);
         }
         self.issue(value, Kind::Plain, now)
@@ -96,22 +86,14 @@ impl Tokens {
     /// Normal mode returns the current token as long as it has more than five minutes left.
     fn issue_stable(&mut self, value: String, force: bool, now: Timestamp) -> Issued {
         let day = beijing_day(now);
-        let current = self
-            .issued
-            .iter_mut()
-            .find(|token| token.kind == Kind::Stable && token.current);
-        let rested = self
-            .last_forced
-            .is_none_or(|at| now.duration_since(at) >= SignedDuration::from_secs(FORCE_GAP_SECONDS));
+        let current = self.issued.iter_mut().find(|token| token.kind == Kind::Stable && token.current);
+        let rested =
+            self.last_forced.is_none_or(|at| now.duration_since(at) >= SignedDuration::from_secs(FORCE_GAP_SECONDS));
         let force = force && rested && self.forced_today.count(day) < FORCES_PER_DAY;
         if let Some(token) = current {
             let left = token.expires_at.duration_since(now).as_secs();
             if !force && left > OVERLAP_SECONDS {
-                return Issued {
-                    value: token.value.clone(),
-                    expires_in: left,
-                    is_new: false,
-                };
+                return Issued { value: token.value.clone(), expires_in: left, is_new: false };
             }
             token.current = false;
             if force {
@@ -134,11 +116,7 @@ impl Tokens {
             ended_at: None,
             current: kind == Kind::Stable,
         });
-        Issued {
-            value,
-            expires_in: LIFE_SECONDS,
-            is_new: true,
-        }
+        Issued { value, expires_in: LIFE_SECONDS, is_new: true }
     }
 
     /// Voids every token at once. When `sticky`, normal mode does not notice.
@@ -160,10 +138,7 @@ impl Tokens {
 
 /// The app behind the call's token.
 pub(crate) fn authorise(world: &World, call: &Call) -> Result<Arc<App>, Refusal> {
-    let token = call
-        .token()
-        .filter(|token| !token.is_empty())
-        .ok_or_else(|| Refusal::of(41001))?;
+    let token = call.token().filter(|token| !token.is_empty()).ok_or_else(|| Refusal::of(41001))?;
     let app = world.token_owner(token).ok_or_else(|| Refusal::of(40014))?;
     app.state().tokens.check(token, call.at)?;
     Ok(app)
@@ -172,14 +147,8 @@ pub(crate) fn authorise(world: &World, call: &Call) -> Result<Arc<App>, Refusal>
 /// The app that an id and a secret name.
 pub(crate) fn identify(world: &World, app_id: Option<&str>, secret: Option<&str>) -> Result<Arc<App>, Refusal> {
     let app = app_id.and_then(|id| world.app(id)).ok_or_else(|| Refusal::of(40013))?;
-    let secret = secret
-        .filter(|secret| !secret.is_empty())
-        .ok_or_else(|| Refusal::of(41004))?;
-    if app.config().secret == secret {
-        Ok(app)
-    } else {
-        Err(Refusal::of(40125))
-    }
+    let secret = secret.filter(|secret| !secret.is_empty()).ok_or_else(|| Refusal::of(41004))?;
+    if app.config().secret == secret { Ok(app) } else { Err(Refusal::of(40125)) }
 }
 
 fn admit(app: &App, call: &Call) -> Result<(), Refusal> {
@@ -187,14 +156,11 @@ fn admit(app: &App, call: &Call) -> Result<(), Refusal> {
     if let Some(code) = config.blocked.token {
         return Err(Refusal::of(code));
     }
-    let peer = call
-        .peer
-        .map_or_else(|| "127.0.0.1".to_owned(), |peer| peer.to_string());
+    let peer = call.peer.map_or_else(|| "127.0.0.1".to_owned(), |peer| peer.to_string());
     match &config.ip_whitelist {
-        Some(list) if !list.contains(&peer) => Err(Refusal::saying(
-            40164,
-            format!("invalid ip {peer} ipv6 ::ffff:{peer}, not in whitelist"),
-        )),
+        Some(list) if !list.contains(&peer) => {
+            Err(Refusal::saying(40164, format!("invalid ip {peer} ipv6 ::ffff:{peer}, not in whitelist")))
+        }
         _ => Ok(()),
     }
 }
@@ -203,25 +169,14 @@ fn reply(app: Result<Arc<App>, Refusal>, decide: impl FnOnce(&Arc<App>) -> Resul
     match app {
         Ok(app) => {
             let answer = decide(&app).into();
-            Reply {
-                app: Some(app),
-                answer,
-                ..Reply::default()
-            }
+            Reply { app: Some(app), answer, ..Reply::default() }
         }
-        Err(refusal) => Reply {
-            answer: Answer::Refused(refusal),
-            ..Reply::default()
-        },
+        Err(refusal) => Reply { answer: Answer::Refused(refusal), ..Reply::default() },
     }
 }
 
 fn grant_type(given: Option<&str>) -> Result<(), Refusal> {
-    if given == Some("client_credential") {
-        Ok(())
-    } else {
-        Err(Refusal::of(40002))
-    }
+    if given == Some("client_credential") { Ok(()) } else { Err(Refusal::of(40002)) }
 }
 
 /// `GET /cgi-bin/token`.
@@ -243,12 +198,7 @@ pub(super) fn plain(world: &Arc<World>, call: &Call) -> Reply {
 
 /// `POST /cgi-bin/stable_token`.
 pub(super) fn stable(world: &Arc<World>, call: &Call) -> Reply {
-    let text = |name: &str| {
-        call.posted()
-            .ok()
-            .and_then(|body| body.get(name))
-            .and_then(Value::as_str)
-    };
+    let text = |name: &str| call.posted().ok().and_then(|body| body.get(name)).and_then(Value::as_str);
     let app = call
         .posted()
         .and_then(|_| grant_type(text("grant_type")))
@@ -307,14 +257,7 @@ mod tests {
         tokens.issue_plain("a".into(), at(0));
         tokens.issue_plain("b".into(), at(100));
         assert_eq!([code(&tokens, "a", 399), code(&tokens, "a", 400)], [0, 40001]);
-        assert_eq!(
-            [
-                code(&tokens, "b", 7299),
-                code(&tokens, "b", 7300),
-                code(&tokens, "c", 0)
-            ],
-            [0, 42001, 40014]
-        );
+        assert_eq!([code(&tokens, "b", 7299), code(&tokens, "b", 7300), code(&tokens, "c", 0)], [0, 42001, 40014]);
     }
 
     #[test]

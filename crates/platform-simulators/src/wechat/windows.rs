@@ -83,11 +83,7 @@ impl WindowConfig {
     pub(crate) fn check(&self, field: &str) -> Vec<FieldError> {
         let mut errors = Vec::new();
         if self.id.is_empty() {
-            errors.push(FieldError::new(
-                format!("{field}.id"),
-                "field_missing",
-                "must not be empty",
-            ));
+            errors.push(FieldError::new(format!("{field}.id"), "field_missing", "must not be empty"));
         }
         match (self.seconds, self.calendar) {
             (Some(seconds), None) if seconds > 0 => {}
@@ -99,11 +95,7 @@ impl WindowConfig {
             )),
         }
         if TimeZone::get(&self.time_zone).is_err() {
-            errors.push(FieldError::new(
-                format!("{field}.time_zone"),
-                "field_invalid",
-                "not an IANA time zone",
-            ));
+            errors.push(FieldError::new(format!("{field}.time_zone"), "field_invalid", "not an IANA time zone"));
         }
         errors
     }
@@ -182,14 +174,7 @@ struct Span {
 
 impl Span {
     fn new((opens, closes): (Timestamp, Timestamp)) -> Self {
-        Self {
-            opens,
-            closes,
-            calls: 0,
-            accepted: 0,
-            overshoot: 0,
-            cleared: 0,
-        }
+        Self { opens, closes, calls: 0, accepted: 0, overshoot: 0, cleared: 0 }
     }
 
     fn used(&self, unit: Unit) -> u64 {
@@ -219,11 +204,7 @@ pub(crate) struct Standing {
 impl Window {
     fn new(config: WindowConfig) -> Self {
         let zone = TimeZone::get(&config.time_zone).unwrap_or(TimeZone::UTC);
-        Self {
-            config,
-            zone,
-            spans: VecDeque::new(),
-        }
+        Self { config, zone, spans: VecDeque::new() }
     }
 
     /// The opening around `now`, made when it is the first call in it. A call stamped just before an edge may come
@@ -262,11 +243,7 @@ impl Window {
 
     fn items(&self, now: Timestamp) -> Vec<Value> {
         let open = self.spans.iter().any(|span| span.opens <= now && now < span.closes);
-        let current = if open {
-            None
-        } else {
-            self.config.edges(&self.zone, now).map(Span::new)
-        };
+        let current = if open { None } else { self.config.edges(&self.zone, now).map(Span::new) };
         let mut spans: Vec<Span> = self.spans.iter().copied().chain(current).collect();
         spans.sort_by_key(|span| span.opens);
         spans.iter().map(|span| self.item(span)).collect()
@@ -298,13 +275,7 @@ impl Windows {
                 let same = |window: &Window| {
                     let had = &window.config;
                     (&had.id, had.unit, had.seconds, had.calendar, &had.time_zone)
-                        == (
-                            &config.id,
-                            config.unit,
-                            config.seconds,
-                            config.calendar,
-                            &config.time_zone,
-                        )
+                        == (&config.id, config.unit, config.seconds, config.calendar, &config.time_zone)
                 };
                 let mut window = Window::new(config.clone());
                 if let Some(index) = old.iter().position(same) {
@@ -336,11 +307,7 @@ impl Windows {
 
     /// `clear_quota`: the long windows are empty again, what they counted stays on record.
     pub(crate) fn clear(&mut self, now: Timestamp) {
-        for window in self
-            .list
-            .iter_mut()
-            .filter(|w| w.config.seconds_nominal() >= HOUR_SECONDS)
-        {
+        for window in self.list.iter_mut().filter(|w| w.config.seconds_nominal() >= HOUR_SECONDS) {
             let unit = window.config.unit;
             if let Some(span) = window.span(now) {
                 span.cleared = span.used(unit);
@@ -350,17 +317,10 @@ impl Windows {
 
     /// The standing of the first window that is at least (or shorter than) an hour.
     pub(crate) fn standing(&mut self, now: Timestamp, long: bool) -> Option<Standing> {
-        let window = self
-            .list
-            .iter_mut()
-            .find(|w| (w.config.seconds_nominal() >= HOUR_SECONDS) == long)?;
+        let window = self.list.iter_mut().find(|w| (w.config.seconds_nominal() >= HOUR_SECONDS) == long)?;
         let (unit, limit, seconds) = (window.config.unit, window.config.limit, window.config.seconds_nominal());
         let span = window.span(now)?;
-        Some(Standing {
-            limit,
-            used: span.used(unit).saturating_sub(span.cleared),
-            seconds,
-        })
+        Some(Standing { limit, used: span.used(unit).saturating_sub(span.cleared), seconds })
     }
 
     /// Every opening of every window, with the open one even when nothing came yet.
@@ -427,46 +387,17 @@ mod tests {
     #[test]
     fn calendar_edges_follow_the_zone() {
         for (calendar, zone, opens, closes) in [
-            (
-                "day",
-                "Asia/Shanghai",
-                "2026-11-21T00:00:00+08:00",
-                "2026-11-22T00:00:00+08:00",
-            ),
-            (
-                "week",
-                "Asia/Shanghai",
-                "2026-11-16T00:00:00+08:00",
-                "2026-11-23T00:00:00+08:00",
-            ),
-            (
-                "month",
-                "Asia/Shanghai",
-                "2026-11-01T00:00:00+08:00",
-                "2026-12-01T00:00:00+08:00",
-            ),
-            (
-                "hour",
-                "Asia/Kolkata",
-                "2026-11-21T15:00:00+05:30",
-                "2026-11-21T16:00:00+05:30",
-            ),
-            (
-                "minute",
-                "Asia/Shanghai",
-                "2026-11-21T18:07:00+08:00",
-                "2026-11-21T18:08:00+08:00",
-            ),
+            ("day", "Asia/Shanghai", "2026-11-21T00:00:00+08:00", "2026-11-22T00:00:00+08:00"),
+            ("week", "Asia/Shanghai", "2026-11-16T00:00:00+08:00", "2026-11-23T00:00:00+08:00"),
+            ("month", "Asia/Shanghai", "2026-11-01T00:00:00+08:00", "2026-12-01T00:00:00+08:00"),
+            ("hour", "Asia/Kolkata", "2026-11-21T15:00:00+05:30", "2026-11-21T16:00:00+05:30"),
+            ("minute", "Asia/Shanghai", "2026-11-21T18:07:00+08:00", "2026-11-21T18:08:00+08:00"),
         ] {
             let windows = window(&format!(
                 r#"{{"id":"w","unit":"call","limit":1,"calendar":"{calendar}","time_zone":"{zone}"}}"#
             ));
             let items = windows.items(at("2026-11-21T10:07:08Z"));
-            assert_eq!(
-                (&items[0]["opens_at"], &items[0]["closes_at"]),
-                (&json!(opens), &json!(closes)),
-                "{calendar}"
-            );
+            assert_eq!((&items[0]["opens_at"], &items[0]["closes_at"]), (&json!(opens), &json!(closes)), "{calendar}");
         }
         let spring = window(r#"{"id":"w","unit":"call","limit":1,"calendar":"day","time_zone":"America/New_York"}"#);
         let day = &spring.items(at("2026-03-08T12:00:00Z"))[0];

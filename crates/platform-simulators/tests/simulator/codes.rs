@@ -24,11 +24,7 @@ impl Seen {
     async fn start() -> Self {
         let harness = Harness::start().await;
         let token = harness.token().await;
-        Self {
-            harness,
-            codes: BTreeSet::new(),
-            token,
-        }
+        Self { harness, codes: BTreeSet::new(), token }
     }
 
     fn note(&mut self, answer: &serde_json::Value, expected: i64, text: &str) {
@@ -102,20 +98,16 @@ async fn shapes(seen: &mut Seen) {
 
 async fn people(seen: &mut Seen) {
     seen.send(&message("oNOBODY"), 40003, "invalid openid").await;
-    seen.send(r#"{"template_id":"TMPL_A","data":{}}"#, 40003, "invalid openid")
-        .await;
+    seen.send(r#"{"template_id":"TMPL_A","data":{}}"#, 40003, "invalid openid").await;
     seen.send(&message("o USER"), 40003, "invalid openid").await;
     let other = json!({"secret": "x", "people": ["oOTHERAPP"]});
     seen.harness.put("/sim/wechat/apps/wxother", other).await;
     seen.send(&message("oOTHERAPP"), 43104, "").await;
-    seen.with(json!({"people": ["oUSER0001"], "blacklist": ["oUSER0001"]}), 43019)
-        .await;
-    seen.send(&message("oUSER0001"), 43101, "user refuse to accept the msg")
-        .await;
+    seen.with(json!({"people": ["oUSER0001"], "blacklist": ["oUSER0001"]}), 43019).await;
+    seen.send(&message("oUSER0001"), 43101, "user refuse to accept the msg").await;
     seen.harness.accept("oUSER0001", "TMPL_A").await;
     seen.send(&message("oUSER0001"), 0, "ok").await;
-    seen.send(&message("oUSER0001"), 43101, "user refuse to accept the msg")
-        .await;
+    seen.send(&message("oUSER0001"), 43101, "user refuse to accept the msg").await;
 }
 
 async fn content(seen: &mut Seen) {
@@ -124,37 +116,20 @@ async fn content(seen: &mut Seen) {
     };
     let good = r#"{"thing1":{"value":"茶"},"time2":{"value":"15:01"}}"#;
     let page = "pages/order/detail";
-    seen.send(&with("TMPL_Z", page, good), 40037, "invalid template_id")
-        .await;
-    seen.send(&with("TMPL_A", "pages/unknown?id=1", good), 41030, "invalid page")
-        .await;
+    seen.send(&with("TMPL_Z", page, good), 40037, "invalid template_id").await;
+    seen.send(&with("TMPL_A", "pages/unknown?id=1", good), 41030, "invalid page").await;
     for (data, text) in [
         (r#""{\"thing1\":{\"value\":\"a\"}}""#, "argument invalid! data invalid"),
         ("null", "argument invalid! data is empty"),
-        (
-            r#"{"thing1":{"value":"茶"}}"#,
-            "argument invalid! data.time2.value is empty",
-        ),
-        (
-            r#"{"thing1":{"value":""},"time2":{"value":"15:01"}}"#,
-            "argument invalid! data.thing1.value is empty",
-        ),
-        (
-            r#"{"thing1":{"value":"茶"},"time2":{"value":"3pm"}}"#,
-            "argument invalid! data.time2.value invalid",
-        ),
+        (r#"{"thing1":{"value":"茶"}}"#, "argument invalid! data.time2.value is empty"),
+        (r#"{"thing1":{"value":""},"time2":{"value":"15:01"}}"#, "argument invalid! data.thing1.value is empty"),
+        (r#"{"thing1":{"value":"茶"},"time2":{"value":"3pm"}}"#, "argument invalid! data.time2.value invalid"),
         (
             r#"{"thing1":{"value":"一二三四五六七八九十一二三四五六七八九十一"},"time2":{"value":"15:01"}}"#,
             "argument invalid! data.thing1.value invalid",
         ),
-        (
-            r#"{"thing1":{"value":7},"time2":{"value":"15:01"}}"#,
-            "argument invalid! data.thing1.value invalid",
-        ),
-        (
-            r#"{"thing1":"茶","time2":{"value":"15:01"}}"#,
-            "argument invalid! data.thing1.value invalid",
-        ),
+        (r#"{"thing1":{"value":7},"time2":{"value":"15:01"}}"#, "argument invalid! data.thing1.value invalid"),
+        (r#"{"thing1":"茶","time2":{"value":"15:01"}}"#, "argument invalid! data.thing1.value invalid"),
         (
             r#"{"thing1":{"value":"茶"},"time2":{"value":"15:01"},"thing9":{"value":"x"}}"#,
             "argument invalid! data.thing9.value invalid",
@@ -164,16 +139,7 @@ async fn content(seen: &mut Seen) {
     }
     let lang = r#"{"touser":"oUSER0001","template_id":"TMPL_A","lang":"de_DE","data":{"thing1":{"value":"茶"},"time2":{"value":"15:01"}}}"#;
     seen.send(lang, 47003, "argument invalid! lang invalid").await;
-    seen.send(
-        &with(
-            "TMPL_A",
-            page,
-            r#"{"thing1":{"value":"代开发票"},"time2":{"value":"15:01"}}"#,
-        ),
-        45168,
-        "",
-    )
-    .await;
+    seen.send(&with("TMPL_A", page, r#"{"thing1":{"value":"代开发票"},"time2":{"value":"15:01"}}"#), 45168, "").await;
     // None of these took anything: the next consent still pays for a right one.
     seen.harness.accept("oUSER0001", "TMPL_A").await;
     seen.send(&with("TMPL_A", page, good), 0, "ok").await;
@@ -185,10 +151,7 @@ async fn account(seen: &mut Seen) {
     }
     let template = |extra: serde_json::Value| {
         let mut template = json!({"priTmplId": "TMPL_A", "content": "{{thing1.DATA}}{{time2.DATA}}"});
-        template
-            .as_object_mut()
-            .unwrap()
-            .extend(extra.as_object().unwrap().clone());
+        template.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         json!({"templates": [template, {"priTmplId": "TMPL_L", "content": "{{thing1.DATA}}", "type": 3}]})
     };
     for code in [43116, 43107, 43100] {
@@ -203,17 +166,13 @@ async fn account(seen: &mut Seen) {
 async fn limits(seen: &mut Seen) {
     let window = |changes: serde_json::Value| {
         let mut window = json!({"id": "w", "unit": "call", "limit": 0});
-        window
-            .as_object_mut()
-            .unwrap()
-            .extend(changes.as_object().unwrap().clone());
+        window.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         json!({"windows": [window]})
     };
     seen.with(window(json!({"calendar": "day"})), 45009).await;
     seen.with(window(json!({"seconds": 60})), 45011).await;
     for code in [44990, 44991, 44993] {
-        seen.with(window(json!({"seconds": 1, "refuse_with": code})), code)
-            .await;
+        seen.with(window(json!({"seconds": 1, "refuse_with": code})), code).await;
     }
     seen.harness.accept("oUSER0001", "TMPL_L").await;
     let long_term = r#"{"touser":"oUSER0001","template_id":"TMPL_L","data":{"thing1":{"value":"口腔科"}}}"#;
@@ -233,12 +192,7 @@ async fn concurrent(seen: &mut Seen) {
     let slow = tokio::spawn(seen.harness.http.post(url).body(message("oTWICE")).send());
     // The message is with the person before the answer is with the caller.
     while seen.harness.items("received?openid=oTWICE").await.is_empty() {}
-    seen.send(
-        &message("oTWICE"),
-        43108,
-        "can not make concurrent calls to the same OpenID",
-    )
-    .await;
+    seen.send(&message("oTWICE"), 43108, "can not make concurrent calls to the same OpenID").await;
     seen.harness.configure(json!({})).await;
     slow.abort();
     // The slow caller gave up; as soon as the platform notices, the person is free again.
@@ -261,14 +215,8 @@ async fn by_fault(seen: &mut Seen) {
 
 async fn token_calls(seen: &mut Seen) {
     for (query, expected) in [
-        (
-            format!("grant_type=authorization_code&appid={APP}&secret=s3cret"),
-            40002,
-        ),
-        (
-            "grant_type=client_credential&appid=wxnobody&secret=s3cret".to_owned(),
-            40013,
-        ),
+        (format!("grant_type=authorization_code&appid={APP}&secret=s3cret"), 40002),
+        ("grant_type=client_credential&appid=wxnobody&secret=s3cret".to_owned(), 40013),
         (format!("grant_type=client_credential&appid={APP}"), 41004),
         (format!("grant_type=client_credential&appid={APP}&secret=wrong"), 40125),
     ] {

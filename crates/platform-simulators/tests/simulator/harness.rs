@@ -35,12 +35,7 @@ impl Harness {
         let base = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(simulators.clone().serve(listener, std::future::pending()));
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self {
-            base,
-            simulators,
-            http,
-            milliseconds,
-        }
+        Self { base, simulators, http, milliseconds }
     }
 
     pub fn advance(&self, seconds: i64) {
@@ -66,25 +61,13 @@ impl Harness {
     }
 
     pub async fn put(&self, path: &str, body: Value) -> (u16, Value) {
-        let response = self
-            .http
-            .put(format!("{}{path}", self.base))
-            .body(body.to_string())
-            .send()
-            .await
-            .unwrap();
+        let response = self.http.put(format!("{}{path}", self.base)).body(body.to_string()).send().await.unwrap();
         (response.status().as_u16(), response.json().await.unwrap_or_default())
     }
 
     /// A control call.
     pub async fn tell(&self, path: &str, body: Value) -> Value {
-        let response = self
-            .http
-            .post(format!("{}{path}", self.base))
-            .body(body.to_string())
-            .send()
-            .await
-            .unwrap();
+        let response = self.http.post(format!("{}{path}", self.base)).body(body.to_string()).send().await.unwrap();
         let status = response.status();
         let text = response.text().await.unwrap();
         assert!(status.is_success(), "{path}: {status} {text}");
@@ -98,10 +81,7 @@ impl Harness {
     }
 
     pub async fn items(&self, list: &str) -> Vec<Value> {
-        self.read(&format!("/sim/wechat/apps/{APP}/{list}")).await["items"]
-            .as_array()
-            .unwrap()
-            .clone()
+        self.read(&format!("/sim/wechat/apps/{APP}/{list}")).await["items"].as_array().unwrap().clone()
     }
 
     pub async fn accept(&self, openid: &str, template: &str) {
@@ -111,35 +91,19 @@ impl Harness {
 
     pub async fn fault(&self, body: &str) -> String {
         let body = serde_json::from_str(body).unwrap();
-        self.tell("/sim/wechat/faults", body).await["id"]
-            .as_str()
-            .unwrap()
-            .to_owned()
+        self.tell("/sim/wechat/faults", body).await["id"].as_str().unwrap().to_owned()
     }
 
     /// POSTs text as it is.
     pub async fn post(&self, path: &str, body: &str) -> Value {
-        let response = self
-            .http
-            .post(format!("{}{path}", self.base))
-            .body(body.to_owned())
-            .send()
-            .await
-            .unwrap();
-        assert_eq!(
-            response.status(),
-            200,
-            "{path}: the platform answers 200 even for errors"
-        );
+        let response = self.http.post(format!("{}{path}", self.base)).body(body.to_owned()).send().await.unwrap();
+        assert_eq!(response.status(), 200, "{path}: the platform answers 200 even for errors");
         serde_json::from_str(&response.text().await.unwrap()).unwrap()
     }
 
     pub async fn token(&self) -> String {
         let path = format!("/cgi-bin/token?grant_type=client_credential&appid={APP}&secret=s3cret");
-        self.read(&path).await["access_token"]
-            .as_str()
-            .expect("a token")
-            .to_owned()
+        self.read(&path).await["access_token"].as_str().expect("a token").to_owned()
     }
 
     /// Sends this body with this token.
@@ -160,7 +124,5 @@ pub fn message(openid: &str) -> String {
 }
 
 pub fn code(answer: &Value) -> i64 {
-    answer["errcode"]
-        .as_i64()
-        .unwrap_or_else(|| panic!("no errcode in {answer}"))
+    answer["errcode"].as_i64().unwrap_or_else(|| panic!("no errcode in {answer}"))
 }

@@ -20,23 +20,11 @@ async fn a_consent_pays_once_and_the_truth_says_so() {
     assert_eq!(received.len(), 2);
     assert_eq!(received[0]["msgid"], id.to_string());
     assert_eq!(received[0]["data"]["thing1"]["value"], "手冲咖啡两杯");
-    assert_eq!(
-        (&received[0]["page"], &received[0]["grant"]),
-        (&json!("pages/order/detail?id=42"), &json!("one_time"))
-    );
+    assert_eq!((&received[0]["page"], &received[0]["grant"]), (&json!("pages/order/detail?id=42"), &json!("one_time")));
     let left = json!({"openid": "o1", "template_id": "TMPL_A", "kind": "one_time", "left": 0, "switched_off": false});
     assert_eq!(harness.items("grants?openid=o1").await, [left]);
-    let codes: Vec<Value> = harness
-        .items("calls")
-        .await
-        .iter()
-        .map(|call| call["errcode"].clone())
-        .collect();
-    assert_eq!(
-        codes,
-        [json!(0), json!(0), json!(0), json!(43101)],
-        "the token call, then the sends"
-    );
+    let codes: Vec<Value> = harness.items("calls").await.iter().map(|call| call["errcode"].clone()).collect();
+    assert_eq!(codes, [json!(0), json!(0), json!(0), json!(43101)], "the token call, then the sends");
 }
 
 #[tokio::test]
@@ -45,15 +33,9 @@ async fn switching_off_voids_what_is_left() {
     let token = harness.token().await;
     harness.accept("o1", "TMPL_A").await;
     let reject = json!({"openid": "o1", "results": {"TMPL_A": "reject"}});
-    let refused = harness
-        .tell(&format!("/sim/wechat/apps/{APP}/subscribe"), reject.clone())
-        .await;
+    let refused = harness.tell(&format!("/sim/wechat/apps/{APP}/subscribe"), reject.clone()).await;
     assert_eq!(refused["callback"], Value::Null, "no callback is configured");
-    assert_eq!(
-        harness.send_to(&token, "o1").await,
-        0,
-        "a refused dialog takes nothing away"
-    );
+    assert_eq!(harness.send_to(&token, "o1").await, 0, "a refused dialog takes nothing away");
     harness.accept("o1", "TMPL_A").await;
     harness.tell(&format!("/sim/wechat/apps/{APP}/change"), reject).await;
     assert_eq!(harness.send_to(&token, "o1").await, 43101);
@@ -109,12 +91,8 @@ async fn windows_count_every_call_and_show_the_overshoot() {
     assert_eq!(quota["quota"], json!({"daily_limit": 1, "used": 1, "remain": 0}));
     assert_eq!(quota["rate_limit"], json!({"call_count": 3, "refresh_second": 60}));
     harness.advance(60);
-    let cleared = harness
-        .post(
-            &format!("/cgi-bin/clear_quota?access_token={token}"),
-            &format!(r#"{{"appid":"{APP}"}}"#),
-        )
-        .await;
+    let cleared =
+        harness.post(&format!("/cgi-bin/clear_quota?access_token={token}"), &format!(r#"{{"appid":"{APP}"}}"#)).await;
     assert_eq!(code(&cleared), 0);
     harness.accept("o1", "TMPL_A").await;
     assert_eq!(harness.send_to(&token, "o1").await, 0);
@@ -126,10 +104,7 @@ async fn quota_calls_refuse_what_is_wrong() {
     let harness = Harness::start().await;
     let token = harness.token().await;
     let get = format!("/cgi-bin/openapi/quota/get?access_token={token}");
-    assert_eq!(
-        code(&harness.post(&get, r#"{"cgi_path":"/cgi-bin/nothing"}"#).await),
-        76021
-    );
+    assert_eq!(code(&harness.post(&get, r#"{"cgi_path":"/cgi-bin/nothing"}"#).await), 76021);
     let clear = format!("/cgi-bin/clear_quota?access_token={token}");
     assert_eq!(code(&harness.post(&clear, r#"{"appid":"wxother"}"#).await), 40013);
     let own = format!(r#"{{"appid":"{APP}"}}"#);
@@ -158,10 +133,7 @@ async fn concurrent_sends_never_pass_a_window_or_a_consent_twice() {
         send.await.unwrap().unwrap();
     }
     let received = harness.items("received?limit=1000").await;
-    let mut people: Vec<&str> = received
-        .iter()
-        .map(|message| message["openid"].as_str().unwrap())
-        .collect();
+    let mut people: Vec<&str> = received.iter().map(|message| message["openid"].as_str().unwrap()).collect();
     people.sort_unstable();
     people.dedup();
     assert_eq!((received.len(), people.len()), (40, 40));

@@ -11,10 +11,7 @@ async fn stable(harness: &Harness, force: bool) -> Value {
 }
 
 fn text(answer: &Value) -> String {
-    answer["access_token"]
-        .as_str()
-        .unwrap_or_else(|| panic!("{answer}"))
-        .to_owned()
+    answer["access_token"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
 }
 
 #[tokio::test]
@@ -26,21 +23,14 @@ async fn both_kinds_work_apart() {
     assert!(answer.get("errcode").is_none(), "{answer}");
     harness.advance(60);
     let same = stable(&harness, false).await;
-    assert_eq!(
-        (&same["access_token"], &same["expires_in"]),
-        (&answer["access_token"], &json!(7140))
-    );
+    assert_eq!((&same["access_token"], &same["expires_in"]), (&answer["access_token"], &json!(7140)));
     let forced = stable(&harness, true).await;
     assert_ne!(forced["access_token"], answer["access_token"]);
     harness.configure(json!({"people": ["o1"]})).await;
     assert_eq!(harness.send_to(&text(&answer), "o1").await, 40001);
     assert_eq!(harness.send_to(&text(&forced), "o1").await, 43101);
     assert_eq!(harness.send_to(&plain, "o1").await, 43101);
-    assert_eq!(
-        text(&stable(&harness, true).await),
-        text(&forced),
-        "30 seconds have not passed"
-    );
+    assert_eq!(text(&stable(&harness, true).await), text(&forced), "30 seconds have not passed");
 }
 
 #[tokio::test]
@@ -60,20 +50,12 @@ async fn a_revoked_token_is_refused_and_a_new_one_is_to_be_had() {
     let harness = Harness::start().await;
     harness.configure(json!({"people": ["o1"]})).await;
     let old = text(&stable(&harness, false).await);
-    harness
-        .fault(r#"{"match":{"times":1},"fault":{"kind":"revoke_token","sticky":true}}"#)
-        .await;
+    harness.fault(r#"{"match":{"times":1},"fault":{"kind":"revoke_token","sticky":true}}"#).await;
     assert_eq!(harness.send_to(&old, "o1").await, 40001);
-    assert_eq!(
-        text(&stable(&harness, false).await),
-        old,
-        "sticky: normal mode does not notice"
-    );
+    assert_eq!(text(&stable(&harness, false).await), old, "sticky: normal mode does not notice");
     let new = text(&stable(&harness, true).await);
     assert_eq!(harness.send_to(&new, "o1").await, 43101);
-    harness
-        .fault(r#"{"match":{"times":1},"fault":{"kind":"revoke_token"}}"#)
-        .await;
+    harness.fault(r#"{"match":{"times":1},"fault":{"kind":"revoke_token"}}"#).await;
     assert_eq!(harness.send_to(&new, "o1").await, 40001);
     let newest = text(&stable(&harness, false).await);
     assert_eq!(harness.send_to(&newest, "o1").await, 43101);

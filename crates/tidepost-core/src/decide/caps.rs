@@ -32,14 +32,8 @@ fn hold(case: &Case<'_>, cap: &Cap) -> Option<Hold> {
         CapPeriod::Day => "day",
         CapPeriod::Week => "week",
     };
-    let reason = Reason::new(
-        code,
-        format!("the person got {counted} of {} {what} this {period}", cap.limit),
-    );
-    Some(Hold::Wait {
-        until: calendar_period(cap.per.calendar(), &zone, case.now).closes_at,
-        reason: Some(reason),
-    })
+    let reason = Reason::new(code, format!("the person got {counted} of {} {what} this {period}", cap.limit));
+    Some(Hold::Wait { until: calendar_period(cap.per.calendar(), &zone, case.now).closes_at, reason: Some(reason) })
 }
 
 /// What `cap` counts `offer` under; `None` when it does not concern the offer.

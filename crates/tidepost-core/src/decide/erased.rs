@@ -5,8 +5,5 @@ use crate::reason::{Reason, ReasonCode};
 
 pub(super) fn rule(case: &Case<'_>) -> Option<Hold> {
     case.person.erased_at?;
-    Some(Hold::Refuse(Reason::new(
-        ReasonCode::Erased,
-        "the person was erased and has not consented since",
-    )))
+    Some(Hold::Refuse(Reason::new(ReasonCode::Erased, "the person was erased and has not consented since")))
 }

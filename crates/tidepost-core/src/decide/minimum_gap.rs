@@ -13,13 +13,7 @@ pub(super) fn rule(case: &Case<'_>) -> Option<Hold> {
     // The ledger keeps whole seconds, rounded down: one more makes the gap never too short.
     let until = plus_seconds(case.person.sends.last_at()?, i64::from(gap_seconds) + 1);
     (case.now < until).then(|| {
-        let reason = Reason::new(
-            ReasonCode::MinimumGap,
-            format!("at least {gap_seconds} s between two sends"),
-        );
-        Hold::Wait {
-            until,
-            reason: Some(reason),
-        }
+        let reason = Reason::new(ReasonCode::MinimumGap, format!("at least {gap_seconds} s between two sends"));
+        Hold::Wait { until, reason: Some(reason) }
     })
 }

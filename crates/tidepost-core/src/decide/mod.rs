@@ -110,13 +110,11 @@ pub fn decide(case: &Case<'_>) -> Option<Hold> {
     let mut longest: Option<(Timestamp, Option<Reason>)> = None;
     for rule in RULES {
         match rule(case) {
-            None => {}
             Some(refusal @ Hold::Refuse(_)) => return Some(refusal),
-            Some(Hold::Wait { until, reason }) => {
-                if longest.as_ref().is_none_or(|(so_far, _)| until > *so_far) {
-                    longest = Some((until, reason));
-                }
+            Some(Hold::Wait { until, reason }) if longest.as_ref().is_none_or(|(so_far, _)| until > *so_far) => {
+                longest = Some((until, reason));
             }
+            Some(Hold::Wait { .. }) | None => {}
         }
     }
     let (until, reason) = longest?;
@@ -138,12 +136,7 @@ pub fn wait_or_refuse(offer: &Offer, until: Timestamp, reason: Option<Reason>) -
     if until < offer.not_after {
         return Hold::Wait { until, reason };
     }
-    let deadline = || {
-        Reason::new(
-            crate::reason::ReasonCode::DeadlinePassed,
-            "it may not go before its deadline",
-        )
-    };
+    let deadline = || Reason::new(crate::reason::ReasonCode::DeadlinePassed, "it may not go before its deadline");
     Hold::Refuse(reason.unwrap_or_else(deadline))
 }
 

@@ -6,10 +6,7 @@ use crate::reason::{Reason, ReasonCode};
 pub(super) fn rule(case: &Case<'_>) -> Option<Hold> {
     let preferences = &case.person.preferences;
     if preferences.stopped {
-        return Some(Hold::Refuse(Reason::new(
-            ReasonCode::Stopped,
-            "the person switched all messages off",
-        )));
+        return Some(Hold::Refuse(Reason::new(ReasonCode::Stopped, "the person switched all messages off")));
     }
     let is_off = preferences.topics.get(&case.offer.topic) == Some(&false);
     is_off.then(|| {

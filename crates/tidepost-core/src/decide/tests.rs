@@ -42,11 +42,7 @@ pub(crate) fn person(grants: u8) -> Person {
             consent: crate::grant::Consent::Accept,
             terms: crate::grant::Terms::default(),
         };
-        let heard = Heard {
-            event: [grant; 8],
-            source: Source::Event,
-            answers: vec![answer],
-        };
+        let heard = Heard { event: [grant; 8], source: Source::Event, answers: vec![answer] };
         person.hear(&SubscriberId::new("shop", "o1"), &heard, at(NOON));
     }
     person
@@ -62,13 +58,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self {
-            person: person(10),
-            offer: offer("a"),
-            channel: shop(),
-            template: template(),
-            health: Health::default(),
-        }
+        Self { person: person(10), offer: offer("a"), channel: shop(), template: template(), health: Health::default() }
     }
 
     fn case(&self, now: &str) -> Case<'_> {
@@ -126,14 +116,8 @@ fn quiet_hours_hold_all_but_urgent_basic_in_the_persons_own_zone() {
 fn a_wait_beyond_the_deadline_is_a_refusal_with_its_reason() {
     let mut world = World::new();
     world.offer.not_after = at("2026-11-22T07:00:00+08:00");
-    assert_eq!(
-        world.code("2026-11-21T23:30:00+08:00"),
-        Some((ReasonCode::QuietHours, None))
-    );
-    assert_eq!(
-        world.code("2026-11-22T07:00:00+08:00"),
-        Some((ReasonCode::DeadlinePassed, None))
-    );
+    assert_eq!(world.code("2026-11-21T23:30:00+08:00"), Some((ReasonCode::QuietHours, None)));
+    assert_eq!(world.code("2026-11-22T07:00:00+08:00"), Some((ReasonCode::DeadlinePassed, None)));
 }
 
 #[test]
@@ -176,22 +160,13 @@ fn preferences_grants_marketing_bans_and_erasure_refuse() {
         change(&mut world);
         world.code(NOON).map(|(code, until)| (code, until.is_some()))
     };
+    assert_eq!(refused(|w| w.person.preferences.stopped = true), Some((ReasonCode::Stopped, false)));
     assert_eq!(
-        refused(|w| w.person.preferences.stopped = true),
-        Some((ReasonCode::Stopped, false))
-    );
-    assert_eq!(
-        refused(|w| w.person.preferences = Preferences {
-            stopped: false,
-            topics: [("orders".into(), false)].into()
-        }),
+        refused(|w| w.person.preferences = Preferences { stopped: false, topics: [("orders".into(), false)].into() }),
         Some((ReasonCode::TopicOff, false))
     );
     assert_eq!(refused(|w| w.person = person(0)), Some((ReasonCode::NoGrant, false)));
-    assert_eq!(
-        refused(|w| w.offer.category = Category::Marketing),
-        Some((ReasonCode::MarketingNotAllowed, false))
-    );
+    assert_eq!(refused(|w| w.offer.category = Category::Marketing), Some((ReasonCode::MarketingNotAllowed, false)));
     assert_eq!(
         refused(|w| {
             w.offer.category = Category::Marketing;
@@ -203,10 +178,7 @@ fn preferences_grants_marketing_bans_and_erasure_refuse() {
         refused(|w| w.health.state = crate::channel::HealthState::Banned),
         Some((ReasonCode::ChannelBanned, false))
     );
-    assert_eq!(
-        refused(|w| w.person = w.person.erased(at(NOON))),
-        Some((ReasonCode::Erased, false))
-    );
+    assert_eq!(refused(|w| w.person = w.person.erased(at(NOON))), Some((ReasonCode::Erased, false)));
 }
 
 #[test]

@@ -8,12 +8,7 @@ fn at(text: &str) -> Timestamp {
 }
 
 fn need(id: &str, units: u32, category: Category, now: Timestamp) -> Need<'_> {
-    Need {
-        id,
-        units,
-        category,
-        use_by: plus_milliseconds(now, 30_000),
-    }
+    Need { id, units, category, use_by: plus_milliseconds(now, 30_000) }
 }
 
 /// The contract's channel with one rule of `limit` calls per minute and a rate that does not matter.
@@ -28,44 +23,28 @@ fn channel(limit: u32) -> Channel {
 #[test]
 fn a_window_gives_what_it_has_and_no_more() {
     let (channel, now) = (channel(100), at("2026-11-21T10:00:30Z"));
-    let (quota, first) = Quota::default()
-        .lease(&channel, need("a", 70, Category::Reminder, now), now)
-        .unwrap();
-    let (quota, second) = quota
-        .lease(&channel, need("b", 70, Category::Reminder, now), now)
-        .unwrap();
+    let (quota, first) = Quota::default().lease(&channel, need("a", 70, Category::Reminder, now), now).unwrap();
+    let (quota, second) = quota.lease(&channel, need("b", 70, Category::Reminder, now), now).unwrap();
     assert_eq!((first.units, second.units), (70, 30));
-    let shortage = quota
-        .lease(&channel, need("c", 1, Category::Basic, now), now)
-        .unwrap_err();
-    assert_eq!(
-        shortage.until,
-        at("2026-11-21T10:01:02Z"),
-        "the next window, past the band of its edge"
-    );
+    let shortage = quota.lease(&channel, need("c", 1, Category::Basic, now), now).unwrap_err();
+    assert_eq!(shortage.until, at("2026-11-21T10:01:02Z"), "the next window, past the band of its edge");
     assert_eq!(shortage.reason.code, ReasonCode::QuotaWindow);
 }
 
 #[test]
 fn a_call_near_an_edge_is_paid_in_both_windows() {
     let (channel, now) = (channel(10), at("2026-11-21T10:00:56Z"));
-    let (quota, leased) = Quota::default()
-        .lease(&channel, need("a", 4, Category::Reminder, now), now)
-        .unwrap();
+    let (quota, leased) = Quota::default().lease(&channel, need("a", 4, Category::Reminder, now), now).unwrap();
     assert_eq!(leased.units, 4);
     let later = at("2026-11-21T10:01:30Z");
-    let (_, rest) = quota
-        .lease(&channel, need("b", 10, Category::Reminder, later), later)
-        .unwrap();
+    let (_, rest) = quota.lease(&channel, need("b", 10, Category::Reminder, later), later).unwrap();
     assert_eq!(rest.units, 6, "four of the new window went to calls around its opening");
 }
 
 #[test]
 fn unused_units_come_back_once() {
     let (channel, now) = (channel(10), at("2026-11-21T10:00:30Z"));
-    let (quota, _) = Quota::default()
-        .lease(&channel, need("a", 10, Category::Reminder, now), now)
-        .unwrap();
+    let (quota, _) = Quota::default().lease(&channel, need("a", 10, Category::Reminder, now), now).unwrap();
     let quota = quota.give_back("a", 7).unwrap();
     assert_eq!(quota.give_back("a", 7), None);
     let view = &quota.views(&channel, now)[0];
@@ -80,36 +59,13 @@ fn a_share_of_long_windows_is_kept_for_basic_until_shortly_before_the_end() {
     channel.quota_rules[0].limit = 900;
     channel.quota_rules[0].basic_share = 0.1;
     let now = at("2026-11-21T10:00:00Z");
-    let (quota, leased) = Quota::default()
-        .lease(&channel, need("a", 900, Category::Reminder, now), now)
-        .unwrap();
+    let (quota, leased) = Quota::default().lease(&channel, need("a", 900, Category::Reminder, now), now).unwrap();
     assert_eq!(leased.units, 810);
-    let shortage = quota
-        .lease(&channel, need("b", 1, Category::Reminder, now), now)
-        .unwrap_err();
+    let shortage = quota.lease(&channel, need("b", 1, Category::Reminder, now), now).unwrap_err();
+    assert_eq!(shortage.until, at("2026-11-21T15:49:55Z"), "midnight in Shanghai less the band and ten minutes");
+    assert_eq!(quota.lease(&channel, need("c", 900, Category::Basic, now), now).unwrap().1.units, 90);
     assert_eq!(
-        shortage.until,
-        at("2026-11-21T15:49:55Z"),
-        "midnight in Shanghai less the band and ten minutes"
-    );
-    assert_eq!(
-        quota
-            .lease(&channel, need("c", 900, Category::Basic, now), now)
-            .unwrap()
-            .1
-            .units,
-        90
-    );
-    assert_eq!(
-        quota
-            .lease(
-                &channel,
-                need("d", 900, Category::Reminder, shortage.until),
-                shortage.until
-            )
-            .unwrap()
-            .1
-            .units,
+        quota.lease(&channel, need("d", 900, Category::Reminder, shortage.until), shortage.until).unwrap().1.units,
         90
     );
 }
@@ -119,21 +75,12 @@ fn the_rate_spaces_calls_and_makes_a_late_batch_wait() {
     let mut channel = channel(1_000_000);
     channel.rate_limit_per_second = 10;
     let now = at("2026-11-21T10:00:05Z");
-    let (quota, first) = Quota::default()
-        .lease(&channel, need("a", 5, Category::Reminder, now), now)
-        .unwrap();
+    let (quota, first) = Quota::default().lease(&channel, need("a", 5, Category::Reminder, now), now).unwrap();
     assert_eq!(first.start(4), at("2026-11-21T10:00:05.4Z"));
-    let (quota, second) = quota
-        .lease(&channel, need("b", 1_000, Category::Reminder, now), now)
-        .unwrap();
+    let (quota, second) = quota.lease(&channel, need("b", 1_000, Category::Reminder, now), now).unwrap();
     assert_eq!((second.first_start, second.units), (at("2026-11-21T10:00:05.5Z"), 195));
-    let shortage = quota
-        .lease(&channel, need("c", 1, Category::Reminder, now), now)
-        .unwrap_err();
-    assert_eq!(
-        (shortage.reason.code, shortage.until),
-        (ReasonCode::Rate, at("2026-11-21T10:00:25Z"))
-    );
+    let shortage = quota.lease(&channel, need("c", 1, Category::Reminder, now), now).unwrap_err();
+    assert_eq!((shortage.reason.code, shortage.until), (ReasonCode::Rate, at("2026-11-21T10:00:25Z")));
 }
 
 #[test]
@@ -143,35 +90,20 @@ fn the_platforms_word_closes_the_window_it_speaks_of() {
     let quota = Quota::default().exhausted(&channel, QuotaPeriod::Minute, now);
     assert!(quota.is_closed(now));
     assert_eq!(
-        quota
-            .lease(&channel, need("a", 1, Category::Basic, now), now)
-            .unwrap_err()
-            .until,
+        quota.lease(&channel, need("a", 1, Category::Basic, now), now).unwrap_err().until,
         at("2026-11-21T10:01:02Z")
     );
-    assert!(
-        quota
-            .reopened()
-            .lease(&channel, need("a", 1, Category::Basic, now), now)
-            .is_ok()
-    );
+    assert!(quota.reopened().lease(&channel, need("a", 1, Category::Basic, now), now).is_ok());
     let unruled = Quota::default().exhausted(&channel, QuotaPeriod::Day, now);
     assert_eq!(
-        unruled
-            .lease(&channel, need("a", 1, Category::Basic, now), now)
-            .unwrap_err()
-            .until,
+        unruled.lease(&channel, need("a", 1, Category::Basic, now), now).unwrap_err().until,
         at("2026-11-21T16:00:02Z")
     );
     let near_the_edge = at("2026-11-21T10:00:59Z");
     let paused = Quota::default().exhausted(&channel, QuotaPeriod::Minute, near_the_edge);
     assert!(!paused.is_closed(near_the_edge));
     assert_eq!(
-        paused
-            .lease(&channel, need("a", 1, Category::Basic, near_the_edge), near_the_edge)
-            .unwrap()
-            .1
-            .first_start,
+        paused.lease(&channel, need("a", 1, Category::Basic, near_the_edge), near_the_edge).unwrap().1.first_start,
         at("2026-11-21T10:01:02Z")
     );
 }
@@ -182,9 +114,7 @@ fn more_leases_than_entries_are_debits() {
     let mut quota = Quota::default();
     for index in 0..=LEASES_MAX {
         let id = index.to_string();
-        let (next, leased) = quota
-            .lease(&channel, need(&id, 2, Category::Reminder, now), now)
-            .unwrap();
+        let (next, leased) = quota.lease(&channel, need(&id, 2, Category::Reminder, now), now).unwrap();
         assert_eq!(leased.has_entry, index < LEASES_MAX);
         quota = next;
     }
@@ -204,24 +134,16 @@ struct Delivery {
 }
 
 fn delivery() -> impl Strategy<Value = Delivery> {
-    (
-        0..9_000_i64,
-        1..40_u32,
-        0..10_u32,
-        0..3_000_i64,
-        -2_000..=2_000_i64,
-        prop::bool::weighted(0.1),
+    (0..9_000_i64, 1..40_u32, 0..10_u32, 0..3_000_i64, -2_000..=2_000_i64, prop::bool::weighted(0.1)).prop_map(
+        |(after_milliseconds, units, unused, late_milliseconds, skew_milliseconds, lost)| Delivery {
+            after_milliseconds,
+            units,
+            unused,
+            late_milliseconds,
+            skew_milliseconds,
+            lost,
+        },
     )
-        .prop_map(
-            |(after_milliseconds, units, unused, late_milliseconds, skew_milliseconds, lost)| Delivery {
-                after_milliseconds,
-                units,
-                unused,
-                late_milliseconds,
-                skew_milliseconds,
-                lost,
-            },
-        )
 }
 
 proptest! {

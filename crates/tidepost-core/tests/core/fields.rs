@@ -30,11 +30,7 @@ fn plain(
     if forbidden.is_empty() {
         return good_or_long.boxed();
     }
-    let spoilt = (
-        text_of(allowed, 1..=longest - 1),
-        text_of(forbidden, 1..=1),
-        any::<prop::sample::Index>(),
-    );
+    let spoilt = (text_of(allowed, 1..=longest - 1), text_of(forbidden, 1..=1), any::<prop::sample::Index>());
     let spoilt = spoilt.prop_map(|(text, bad, at)| (insert(&text, &bad, at), Some("field_malformed")));
     prop_oneof![3 => good_or_long, 2 => spoilt].boxed()
 }
@@ -94,9 +90,7 @@ fn moments(needs_time: bool) -> BoxedStrategy<Case> {
         }),
         1 => range.prop_map(|text| (format!("{text}~{text}~{text}"), Some("field_malformed"))),
     ]
-    .prop_filter("a text beyond 64 characters is refused for its length", |(text, _)| {
-        text.chars().count() <= 64
-    })
+    .prop_filter("a text beyond 64 characters is refused for its length", |(text, _)| text.chars().count() <= 64)
     .boxed()
 }
 
@@ -123,16 +117,7 @@ fn amounts() -> BoxedStrategy<Case> {
         let end = if yuan { "元" } else { "" };
         (format!("{sign}{}{end}", join(whole, fraction)), None)
     });
-    let bad = prop::sample::select(vec![
-        "￥￥3",
-        "12345678901",
-        "元",
-        "￥",
-        "3元元",
-        "三元",
-        "3￥",
-        "1.2.3",
-    ]);
+    let bad = prop::sample::select(vec!["￥￥3", "12345678901", "元", "￥", "3元元", "三元", "3￥", "1.2.3"]);
     let bad = bad.prop_map(|text| (text.to_owned(), Some("field_malformed")));
     prop_oneof![3 => good, 1 => bad].boxed()
 }
@@ -142,11 +127,7 @@ fn plates() -> BoxedStrategy<Case> {
     let ends = || text_of(&[CHINESE, LETTERS], 1..=1);
     let good = (ends(), text_of(&[LETTERS, DIGITS], 0..=6), ends());
     let good = good.prop_map(|(first, middle, last)| (format!("{first}{middle}{last}"), None));
-    let bad = (
-        text_of(&[LETTERS], 1..=3),
-        text_of(&[CHINESE], 1..=1),
-        text_of(&[DIGITS], 1..=3),
-    );
+    let bad = (text_of(&[LETTERS], 1..=3), text_of(&[CHINESE], 1..=1), text_of(&[DIGITS], 1..=3));
     let bad = bad.prop_map(|(first, middle, last)| (format!("{first}{middle}{last}"), Some("field_malformed")));
     let long = text_of(&[LETTERS, DIGITS], 9..=12).prop_map(|text| (text, Some("field_too_long")));
     prop_oneof![3 => good, 1 => bad, 1 => long].boxed()
@@ -162,11 +143,7 @@ fn names() -> BoxedStrategy<Case> {
 }
 
 fn values() -> impl Strategy<Value = (&'static str, Case)> {
-    let listed = prop::sample::select(vec![
-        ("顺丰", None),
-        ("京东", None),
-        ("圆通", Some("field_not_in_list")),
-    ]);
+    let listed = prop::sample::select(vec![("顺丰", None), ("京东", None), ("圆通", Some("field_not_in_list"))]);
     prop_oneof![
         plain(&[CHINESE, LETTERS, DIGITS, SYMBOLS], 20, &[]).prop_map(|case| ("thing1", case)),
         numbers().prop_map(|case| ("number2", case)),
@@ -222,7 +199,6 @@ proptest! {
 
 /// The table allows 32 digits and a decimal point.
 #[test]
-#[ignore = "fails: the decimal point is counted as one of the 32 digits"]
 fn a_number_may_have_32_digits_and_a_point() {
     let digits = "12345678901234567890123456789012";
     let (whole, fraction) = digits.split_at(30);

@@ -2,5 +2,5 @@
 
 mod account;
 mod grants;
-mod open;
+mod settled;
 mod respect;

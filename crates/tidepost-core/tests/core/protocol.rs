@@ -57,21 +57,13 @@ fn two_messages_of_one_person_do_not_pay_with_one_grant() {
 #[test]
 fn calling_first_and_reserving_afterwards_fails() {
     let protocol = Protocol::new(Variant::CallFirst, &[Reminder; 2]);
-    breaks(
-        "call first",
-        protocol,
-        &[checkers::NO_DOUBLE_SEND, checkers::NO_CALL_WITHOUT_RESERVATION],
-    );
+    breaks("call first", protocol, &[checkers::NO_DOUBLE_SEND, checkers::NO_CALL_WITHOUT_RESERVATION]);
 }
 
 #[test]
 fn taking_any_failed_condition_for_the_own_retry_fails() {
     let protocol = Protocol::new(Variant::ConflictIsOwnRetry, &[Reminder; 2]);
-    breaks(
-        "conflict is own retry",
-        protocol,
-        &[checkers::NO_DOUBLE_SEND, checkers::NO_CALL_WITHOUT_RESERVATION],
-    );
+    breaks("conflict is own retry", protocol, &[checkers::NO_DOUBLE_SEND, checkers::NO_CALL_WITHOUT_RESERVATION]);
 }
 
 #[test]
@@ -83,9 +75,5 @@ fn a_nonce_that_is_not_fresh_for_each_delivery_fails() {
 #[test]
 fn writing_without_a_condition_fails() {
     let protocol = Protocol::new(Variant::NoCondition, &[Reminder; 2]);
-    breaks(
-        "no condition",
-        protocol,
-        &[checkers::NO_DOUBLE_SEND, checkers::GRANTS_ARE_CONSERVED],
-    );
+    breaks("no condition", protocol, &[checkers::NO_DOUBLE_SEND, checkers::GRANTS_ARE_CONSERVED]);
 }

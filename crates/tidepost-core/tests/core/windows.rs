@@ -23,13 +23,7 @@ pub const ZONES: [&str; 10] = [
     "UTC",
 ];
 
-const CALENDARS: [Calendar; 5] = [
-    Calendar::Minute,
-    Calendar::Hour,
-    Calendar::Day,
-    Calendar::Week,
-    Calendar::Month,
-];
+const CALENDARS: [Calendar; 5] = [Calendar::Minute, Calendar::Hour, Calendar::Day, Calendar::Week, Calendar::Month];
 
 /// 1971 to 2037, with every change of the clocks that these zones had in between.
 const SECONDS: std::ops::Range<i64> = 31_536_000..2_114_380_800;

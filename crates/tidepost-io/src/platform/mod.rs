@@ -42,9 +42,7 @@ impl Platforms {
     /// The clients of all platforms over one HTTP client (see [`http_client`]) and each platform's address.
     #[must_use]
     pub fn new(http: reqwest::Client, wechat_base_url: &str) -> Self {
-        Self {
-            wechat: WechatClient::new(http, wechat_base_url.to_owned()),
-        }
+        Self { wechat: WechatClient::new(http, wechat_base_url.to_owned()) }
     }
 
     /// The registry: which implementation a platform has.

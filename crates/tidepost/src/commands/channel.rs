@@ -59,15 +59,9 @@ impl Command {
                 print(client.json, &Client::new(&client)?.call(call).await?, fields);
             }
             Self::List { client } => {
-                let answer = Client::new(&client)?
-                    .call(Call::new(Method::GET, &["channels"]))
-                    .await?;
-                let columns = [
-                    ("ID", "/id"),
-                    ("PLATFORM", "/platform"),
-                    ("APP ID", "/app_id"),
-                    ("HEALTH", "/health/state"),
-                ];
+                let answer = Client::new(&client)?.call(Call::new(Method::GET, &["channels"])).await?;
+                let columns =
+                    [("ID", "/id"), ("PLATFORM", "/platform"), ("APP ID", "/app_id"), ("HEALTH", "/health/state")];
                 print(client.json, &answer, |answer| table(rows(answer, "items"), &columns));
             }
         }

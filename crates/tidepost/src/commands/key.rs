@@ -57,18 +57,11 @@ impl Command {
             }
             Self::List { client } => {
                 let answer = Client::new(&client)?.call(Call::new(Method::GET, &["keys"])).await?;
-                let columns = [
-                    ("ID", "/id"),
-                    ("ROLE", "/role"),
-                    ("NAME", "/name"),
-                    ("CREATED", "/created_at"),
-                ];
+                let columns = [("ID", "/id"), ("ROLE", "/role"), ("NAME", "/name"), ("CREATED", "/created_at")];
                 print(client.json, &answer, |answer| table(rows(answer, "items"), &columns));
             }
             Self::Revoke { id, client } => {
-                let answer = Client::new(&client)?
-                    .call(Call::new(Method::DELETE, &["keys", &id]))
-                    .await?;
+                let answer = Client::new(&client)?.call(Call::new(Method::DELETE, &["keys", &id])).await?;
                 print(client.json, &answer, |_| format!("{id} is revoked"));
             }
         }

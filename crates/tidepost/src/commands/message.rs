@@ -28,9 +28,7 @@ impl Command {
     /// [`Failure`] of the call.
     pub async fn run(self) -> Result<(), Failure> {
         let Self::Get { id, client } = self;
-        let answer = Client::new(&client)?
-            .call(Call::new(Method::GET, &["messages", &id]))
-            .await?;
+        let answer = Client::new(&client)?.call(Call::new(Method::GET, &["messages", &id])).await?;
         print(client.json, &answer, fields);
         Ok(())
     }

@@ -6,13 +6,8 @@ use crate::client::{Call, Client, ClientArgs};
 use crate::commands::Failure;
 use crate::output::{Column, print, rows, table};
 
-const COLUMNS: [Column; 5] = [
-    ("HOUR", "/hour"),
-    ("TEMPLATE", "/template"),
-    ("TOPIC", "/topic"),
-    ("OUTCOME", "/outcome"),
-    ("COUNT", "/count"),
-];
+const COLUMNS: [Column; 5] =
+    [("HOUR", "/hour"), ("TEMPLATE", "/template"), ("TOPIC", "/topic"), ("OUTCOME", "/outcome"), ("COUNT", "/count")];
 
 /// Arguments of `tidepost metrics`.
 #[derive(Debug, clap::Args)]
@@ -42,9 +37,7 @@ impl Args {
         let call = Call::new(Method::GET, &["channels", &self.channel, "metrics"]);
         let call = call.query("from", self.from).query("to", self.to).query("by", self.by);
         let answer = Client::new(&self.client)?.call(call).await?;
-        print(self.client.json, &answer, |answer| {
-            table(rows(answer, "rows"), &COLUMNS)
-        });
+        print(self.client.json, &answer, |answer| table(rows(answer, "rows"), &COLUMNS));
         Ok(())
     }
 }

@@ -35,9 +35,7 @@ impl Args {
     pub async fn run(self) -> Result<(), Failure> {
         let call = Call::new(Method::GET, &["channels", &self.channel, "quota"]);
         let answer = Client::new(&self.client)?.call(call).await?;
-        print(self.client.json, &answer, |answer| {
-            table(rows(answer, "windows"), &COLUMNS)
-        });
+        print(self.client.json, &answer, |answer| table(rows(answer, "windows"), &COLUMNS));
         Ok(())
     }
 }

@@ -82,13 +82,7 @@ impl Args {
             eprintln!("idempotency key: {key}");
             key
         });
-        let answer = client
-            .call(
-                Call::new(Method::POST, &["messages"])
-                    .body(&message)
-                    .idempotency_key(&key),
-            )
-            .await?;
+        let answer = client.call(Call::new(Method::POST, &["messages"]).body(&message).idempotency_key(&key)).await?;
         print(self.client.json, &answer, fields);
         match answer.get("status").and_then(Value::as_str) {
             Some("refused") => Err(Failure::No("the message is refused".to_owned())),
@@ -100,11 +94,7 @@ impl Args {
         if let Some(file) = &self.file {
             return read_json(file);
         }
-        let data: Map<String, Value> = self
-            .data
-            .iter()
-            .map(|(key, value)| (key.clone(), json!(value)))
-            .collect();
+        let data: Map<String, Value> = self.data.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
         let given = [
             ("channel", &self.channel),
             ("openid", &self.openid),
@@ -117,13 +107,8 @@ impl Args {
             ("not_before", &self.not_before),
             ("deadline", &self.deadline),
         ];
-        let given = given
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), json!(value.as_ref()?))));
-        Ok(given
-            .chain([("data".to_owned(), Value::Object(data))])
-            .collect::<Map<_, _>>()
-            .into())
+        let given = given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(value.as_ref()?))));
+        Ok(given.chain([("data".to_owned(), Value::Object(data))]).collect::<Map<_, _>>().into())
     }
 }
 

@@ -13,10 +13,7 @@ pub(super) struct Signals {
 impl Signals {
     pub(super) fn catch() -> Result<Self, Failure> {
         let catch = |kind| signal(kind).map_err(|error| Failure::No(format!("signals cannot be caught: {error}")));
-        Ok(Self {
-            terminate: catch(SignalKind::terminate())?,
-            interrupt: catch(SignalKind::interrupt())?,
-        })
+        Ok(Self { terminate: catch(SignalKind::terminate())?, interrupt: catch(SignalKind::interrupt())? })
     }
 
     /// Returns at the first of them.

@@ -58,11 +58,7 @@ impl Args {
     pub async fn run(self) -> Result<(), Failure> {
         let signals = Signals::catch()?;
         let _lock = if self.memory { None } else { Some(self.take_folder()?) };
-        let store = if self.memory {
-            Store::Memory
-        } else {
-            Store::Folder(self.data.clone())
-        };
+        let store = if self.memory { Store::Memory } else { Store::Folder(self.data.clone()) };
         let stand_ins = StandIns::start(&store, self.listen).await?;
         let stop = Stop::default();
         let clock = self.start.map_or_else(Clock::system, Clock::starting_at);
@@ -70,14 +66,7 @@ impl Args {
             Some(address) => Some(Running::start(address, &clock, 1.0, 1, &stop).await?),
             None => None,
         };
-        println!(
-            "{}",
-            ready(
-                stand_ins.url(),
-                simulators.as_ref().map(|running| running.url.as_str()),
-                self.json
-            )
-        );
+        println!("{}", ready(stand_ins.url(), simulators.as_ref().map(|running| running.url.as_str()), self.json));
         signals.wait().await;
         stop.begin();
         if let Some(simulators) = simulators {
@@ -97,12 +86,7 @@ fn ready(aws: &str, simulators: Option<&str>, json: bool) -> String {
     let parts = [("aws", Some(aws)), ("simulators", simulators)];
     let parts = parts.iter().filter_map(|(name, url)| Some((*name, (*url)?)));
     if json {
-        return json!(
-            parts
-                .map(|(name, url)| (name.to_owned(), json!(url)))
-                .collect::<Map<_, _>>()
-        )
-        .to_string();
+        return json!(parts.map(|(name, url)| (name.to_owned(), json!(url))).collect::<Map<_, _>>()).to_string();
     }
     parts.fold("ready".to_owned(), |line, (name, url)| format!("{line} {name}={url}"))
 }
@@ -114,10 +98,7 @@ mod tests {
     #[test]
     fn the_ready_line_names_what_runs() {
         assert_eq!(ready("http://127.0.0.1:1", None, false), "ready aws=http://127.0.0.1:1");
-        assert_eq!(
-            ready("http://a", Some("http://b"), false),
-            "ready aws=http://a simulators=http://b"
-        );
+        assert_eq!(ready("http://a", Some("http://b"), false), "ready aws=http://a simulators=http://b");
         assert_eq!(ready("http://a", None, true), r#"{"aws":"http://a"}"#);
     }
 }

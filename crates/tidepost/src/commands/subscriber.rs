@@ -41,16 +41,8 @@ impl Command {
     /// [`Failure`] of the call.
     pub async fn run(self) -> Result<(), Failure> {
         let (method, channel, openid, client) = match self {
-            Self::Get {
-                channel,
-                openid,
-                client,
-            } => (Method::GET, channel, openid, client),
-            Self::Erase {
-                channel,
-                openid,
-                client,
-            } => (Method::DELETE, channel, openid, client),
+            Self::Get { channel, openid, client } => (Method::GET, channel, openid, client),
+            Self::Erase { channel, openid, client } => (Method::DELETE, channel, openid, client),
         };
         let call = Call::new(method, &["channels", &channel, "subscribers", &openid]);
         print(client.json, &Client::new(&client)?.call(call).await?, fields);

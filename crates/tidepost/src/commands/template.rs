@@ -62,21 +62,12 @@ impl Command {
     /// [`Failure`] of the call.
     pub async fn run(self) -> Result<(), Failure> {
         match self {
-            Self::Put {
-                channel,
-                template,
-                file,
-                client,
-            } => {
+            Self::Put { channel, template, file, client } => {
                 let body = read_json(&file)?;
                 let call = Call::new(Method::PUT, &["channels", &channel, "templates", &template]).body(&body);
                 print(client.json, &Client::new(&client)?.call(call).await?, fields);
             }
-            Self::Get {
-                channel,
-                template,
-                client,
-            } => {
+            Self::Get { channel, template, client } => {
                 let call = Call::new(Method::GET, &["channels", &channel, "templates", &template]);
                 print(client.json, &Client::new(&client)?.call(call).await?, fields);
             }

@@ -62,11 +62,7 @@ pub struct Args {
 
 fn parse_speed(text: &str) -> Result<f64, String> {
     let speed: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if speed.is_finite() && speed >= 1.0 {
-        Ok(speed)
-    } else {
-        Err("must be 1 or more".to_owned())
-    }
+    if speed.is_finite() && speed >= 1.0 { Ok(speed) } else { Err("must be 1 or more".to_owned()) }
 }
 
 impl Args {
@@ -117,10 +113,7 @@ fn admin_key(given: Option<String>) -> Result<AdminKey, Failure> {
 fn announce(stack: &Stack, folder: Option<PathBuf>) {
     let key = stack.admin_key().expose();
     match folder {
-        Some(folder) => eprintln!(
-            "admin key, shown once, kept in {}: {key}",
-            folder.join(ADMIN_KEY_FILE).display()
-        ),
+        Some(folder) => eprintln!("admin key, shown once, kept in {}: {key}", folder.join(ADMIN_KEY_FILE).display()),
         None => eprintln!("admin key, gone with this process: {key}"),
     }
 }
@@ -150,9 +143,7 @@ mod tests {
     fn options(arguments: &[&str], key: Option<&str>) -> Result<Options, Failure> {
         let arguments = [&["up"], arguments].concat();
         let wrapper = Wrapper::try_parse_from(arguments).map_err(|error| Failure::Usage(error.to_string()))?;
-        wrapper
-            .args
-            .options(&|name| key.filter(|_| name == ADMIN_KEY_VARIABLE).map(str::to_owned))
+        wrapper.args.options(&|name| key.filter(|_| name == ADMIN_KEY_VARIABLE).map(str::to_owned))
     }
 
     #[test]
@@ -172,10 +163,7 @@ mod tests {
 
     #[test]
     fn contradictions_are_wrong_usage() {
-        for arguments in [
-            &["--memory", "--data", "x"][..],
-            &["--no-simulators", "--simulators", "127.0.0.1:1"],
-        ] {
+        for arguments in [&["--memory", "--data", "x"][..], &["--no-simulators", "--simulators", "127.0.0.1:1"]] {
             assert_eq!(options(arguments, None).unwrap_err().exit_code(), 2, "{arguments:?}");
         }
     }
@@ -183,9 +171,6 @@ mod tests {
     #[test]
     fn a_short_admin_key_is_wrong_usage() {
         assert_eq!(options(&[], Some(&"k".repeat(31))).unwrap_err().exit_code(), 2);
-        assert!(matches!(
-            options(&[], Some(&"k".repeat(32))).unwrap().admin_key,
-            AdminKey::Environment(_)
-        ));
+        assert!(matches!(options(&[], Some(&"k".repeat(32))).unwrap().admin_key, AdminKey::Environment(_)));
     }
 }

@@ -110,7 +110,8 @@ fn disturbed(story: &Story, truth: &Truth) -> u64 {
     let urgent: std::collections::BTreeSet<&str> =
         story.messages.iter().filter(|message| message.is_urgent).map(|message| message.key.as_str()).collect();
     let at_night = |at: jiff::Timestamp| !(8..22).contains(&at.to_zoned(zone.clone()).hour());
-    let wrong = truth.received.iter().filter(|received| at_night(received.at) && !urgent.contains(received.key().as_str()));
+    let wrong =
+        truth.received.iter().filter(|received| at_night(received.at) && !urgent.contains(received.key().as_str()));
     wrong.count() as u64
 }
 
@@ -135,7 +136,8 @@ fn misreported(told: &BTreeMap<String, Told>, metrics: &BTreeMap<String, u64>) -
     for told in told.values() {
         *ends.entry(&told.status).or_default() += 1;
     }
-    let differs = |outcome: &str| ends.get(outcome).copied().unwrap_or(0).abs_diff(metrics.get(outcome).copied().unwrap_or(0));
+    let differs =
+        |outcome: &str| ends.get(outcome).copied().unwrap_or(0).abs_diff(metrics.get(outcome).copied().unwrap_or(0));
     ["delivered", "refused", "failed", "unknown"].into_iter().map(differs).sum()
 }
 

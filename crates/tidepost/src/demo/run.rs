@@ -93,7 +93,13 @@ impl Teller {
         })
     }
 
-    async fn tell(&self, stack: &Stack, story: Story, folder: &std::path::Path, limits: Limits) -> Result<Report, Failure> {
+    async fn tell(
+        &self,
+        stack: &Stack,
+        story: Story,
+        folder: &std::path::Path,
+        limits: Limits,
+    ) -> Result<Report, Failure> {
         self.set_up(stack, folder, limits).await?;
         let bar = self.bar("people answer the dialog", story.people.len());
         self.all(&story.people, &bar, |person| self.subscribe(person)).await?;
@@ -147,10 +153,14 @@ impl Teller {
             return Err(Failure::No(format!("a callback was not taken: {answer}")));
         }
         if person.is_reported {
-            let reports: Vec<Value> = person.answers.iter().map(|(template, result)| {
-                json!({"event_id": format!("{}-{template}", person.openid), "openid": person.openid,
+            let reports: Vec<Value> = person
+                .answers
+                .iter()
+                .map(|(template, result)| {
+                    json!({"event_id": format!("{}-{template}", person.openid), "openid": person.openid,
                        "template": template, "result": result})
-            }).collect();
+                })
+                .collect();
             let body = json!({"grants": reports});
             self.api.call(Call::new(Method::POST, &["channels", CHANNEL, "grants"]).body(&body)).await?;
         }
@@ -206,7 +216,8 @@ impl Teller {
     }
 
     async fn grants(&self, person: &Customer) -> Result<Vec<((String, String), u32)>, Failure> {
-        let known = self.api.call(Call::new(Method::GET, &["channels", CHANNEL, "subscribers", &person.openid])).await?;
+        let known =
+            self.api.call(Call::new(Method::GET, &["channels", CHANNEL, "subscribers", &person.openid])).await?;
         let grant = |grant: &Value| {
             let template = grant.get("template")?.as_str()?.to_owned();
             let available = u32::try_from(grant.get("available")?.as_u64()?).ok()?;
@@ -228,7 +239,9 @@ impl Teller {
     }
 
     fn bar(&self, what: &str, length: usize) -> ProgressBar {
-        if std::env::var("DBG").is_ok() { eprintln!("DBG {:?} {what}", std::time::Instant::now()); }
+        if std::env::var("DBG").is_ok() {
+            eprintln!("DBG {:?} {what}", std::time::Instant::now());
+        }
         print::bar(what, length, self.shows_progress)
     }
 

@@ -79,10 +79,16 @@ pub fn channel(folder: &std::path::Path, limits: Limits) -> Value {
 #[must_use]
 pub fn templates() -> [(&'static str, Value); 2] {
     [
-        (CONFIRMED, json!({"title": "下单成功通知", "category": "basic", "topic": "orders",
-            "fields": [{"key": "character_string1"}, {"key": "thing2"}, {"key": "amount3"}]})),
-        (SHIPPED, json!({"title": "订单发货提醒", "category": "reminder", "topic": SHIPPING,
-            "fields": [{"key": "character_string1"}, {"key": "thing2"}]})),
+        (
+            CONFIRMED,
+            json!({"title": "下单成功通知", "category": "basic", "topic": "orders",
+            "fields": [{"key": "character_string1"}, {"key": "thing2"}, {"key": "amount3"}]}),
+        ),
+        (
+            SHIPPED,
+            json!({"title": "订单发货提醒", "category": "reminder", "topic": SHIPPING,
+            "fields": [{"key": "character_string1"}, {"key": "thing2"}]}),
+        ),
     ]
 }
 

@@ -77,19 +77,13 @@ mod tests {
 
     #[test]
     fn with_nothing_due_the_whole_speed_is_used() {
-        assert_eq!(
-            ahead(61.0, STEP, at("2026-11-21T10:00:00Z"), None),
-            Duration::from_secs(3)
-        );
+        assert_eq!(ahead(61.0, STEP, at("2026-11-21T10:00:00Z"), None), Duration::from_secs(3));
     }
 
     #[test]
     fn it_stops_three_seconds_before_what_is_due_and_then_runs_at_one() {
         let due = Some(at("2026-11-21T10:00:05Z"));
-        assert_eq!(
-            ahead(1000.0, STEP, at("2026-11-21T10:00:00Z"), due),
-            Duration::from_secs(2)
-        );
+        assert_eq!(ahead(1000.0, STEP, at("2026-11-21T10:00:00Z"), due), Duration::from_secs(2));
         assert_eq!(ahead(1000.0, STEP, at("2026-11-21T10:00:02Z"), due), Duration::ZERO);
         assert_eq!(ahead(1000.0, STEP, at("2026-11-21T10:00:04Z"), due), Duration::ZERO);
         assert_eq!(ahead(1000.0, STEP, at("2026-11-21T10:00:09Z"), due), Duration::ZERO);

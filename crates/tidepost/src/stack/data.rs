@@ -39,12 +39,7 @@ impl Lock {
     /// [`StackError::InUse`] when another process has it.
     pub fn take(folder: &Path) -> Result<Self, StackError> {
         let path = folder.join(LOCK_FILE);
-        let open = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path);
+        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let mut file = open.map_err(failed(&path))?;
         match file.try_lock() {
             Ok(()) => {
@@ -56,10 +51,7 @@ impl Lock {
                 let mut process = String::new();
                 let is_known = file.read_to_string(&mut process).is_ok() && !process.is_empty();
                 let process = if is_known { process } else { "unknown".to_owned() };
-                Err(StackError::InUse {
-                    folder: folder.to_owned(),
-                    process,
-                })
+                Err(StackError::InUse { folder: folder.to_owned(), process })
             }
             Err(TryLockError::Error(source)) => Err(StackError::Data { path, source }),
         }
@@ -97,12 +89,9 @@ impl FirstKey {
     /// [`StackError::Data`] when a file cannot be read or written.
     pub fn resolve(source: AdminKey, folder: Option<&Path>) -> Result<Self, StackError> {
         match (source, folder) {
-            (AdminKey::Environment(key), _) => Ok(Self {
-                key,
-                reference: format!("env:{ADMIN_KEY_VARIABLE}"),
-                is_new: false,
-                _file: None,
-            }),
+            (AdminKey::Environment(key), _) => {
+                Ok(Self { key, reference: format!("env:{ADMIN_KEY_VARIABLE}"), is_new: false, _file: None })
+            }
             (AdminKey::Given(key), _) => Self::temporary(key, false),
             (AdminKey::Kept, None) => Self::temporary(generate(), true),
             (AdminKey::Kept, Some(folder)) => Self::kept(folder),
@@ -112,45 +101,22 @@ impl FirstKey {
     fn temporary(key: Secret, is_new: bool) -> Result<Self, StackError> {
         let file = written(&std::env::temp_dir(), &key)?;
         let reference = format!("file:{}", file.path().display());
-        Ok(Self {
-            key,
-            reference,
-            is_new,
-            _file: Some(file),
-        })
+        Ok(Self { key, reference, is_new, _file: Some(file) })
     }
 
     fn kept(folder: &Path) -> Result<Self, StackError> {
         let path = folder.join(ADMIN_KEY_FILE);
         let reference = format!("file:{}", path.display());
         if let Some(key) = read(&path)? {
-            return Ok(Self {
-                key,
-                reference,
-                is_new: false,
-                _file: None,
-            });
+            return Ok(Self { key, reference, is_new: false, _file: None });
         }
         let key = generate();
         // Whole or not at all, and never over one that another host made meanwhile.
         match written(folder, &key)?.persist_noclobber(&path) {
-            Ok(_) => Ok(Self {
-                key,
-                reference,
-                is_new: true,
-                _file: None,
-            }),
+            Ok(_) => Ok(Self { key, reference, is_new: true, _file: None }),
             Err(_) => match read(&path)? {
-                Some(key) => Ok(Self {
-                    key,
-                    reference,
-                    is_new: false,
-                    _file: None,
-                }),
-                None => Err(StackError::Data {
-                    path,
-                    source: std::io::ErrorKind::AlreadyExists.into(),
-                }),
+                Some(key) => Ok(Self { key, reference, is_new: false, _file: None }),
+                None => Err(StackError::Data { path, source: std::io::ErrorKind::AlreadyExists.into() }),
             },
         }
     }
@@ -191,10 +157,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let held = Lock::take(folder.path()).unwrap();
         let refused = Lock::take(folder.path()).unwrap_err().to_string();
-        assert!(
-            refused.contains(&format!("process {}", std::process::id())),
-            "{refused}"
-        );
+        assert!(refused.contains(&format!("process {}", std::process::id())), "{refused}");
         drop(held);
         Lock::take(folder.path()).unwrap();
     }
@@ -207,10 +170,7 @@ mod tests {
         assert!(first.is_new && !again.is_new);
         assert!(first.key == again.key);
         assert!(first.key.expose().len() >= ADMIN_KEY_CHARACTERS_MIN);
-        let mode = std::fs::metadata(folder.path().join(ADMIN_KEY_FILE))
-            .unwrap()
-            .permissions()
-            .mode();
+        let mode = std::fs::metadata(folder.path().join(ADMIN_KEY_FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 

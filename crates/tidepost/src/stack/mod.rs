@@ -90,10 +90,7 @@ impl Default for Options {
             speed: 1.0,
             start: None,
             admin_key: AdminKey::Kept,
-            queues: QueueSettings {
-                visibility_seconds: 10,
-                ..QueueSettings::default()
-            },
+            queues: QueueSettings { visibility_seconds: 10, ..QueueSettings::default() },
             host: HostSettings::default(),
             wechat_base_url: WECHAT_BASE_URL.to_owned(),
             seed: 1,
@@ -259,10 +256,7 @@ struct StackWatch {
 
 impl Idle for StackWatch {
     async fn is_idle(&self) -> bool {
-        let is_pushing = self
-            .simulators
-            .as_ref()
-            .is_some_and(|simulators| simulators.pending_callbacks() > 0);
+        let is_pushing = self.simulators.as_ref().is_some_and(|simulators| simulators.pending_callbacks() > 0);
         !is_pushing && self.host.is_idle().await
     }
 

@@ -25,10 +25,7 @@ pub async fn serve(what: &'static str, listener: TcpListener, router: Router, st
     // Answers are small: waiting to fill a segment would only add the peer's delayed acknowledgement.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    if let Err(error) = axum::serve(listener, service)
-        .with_graceful_shutdown(stop.signal())
-        .await
-    {
+    if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(stop.signal()).await {
         tracing::error!(%error, what, "a local server ended");
     }
 }

@@ -41,11 +41,7 @@ impl Running {
                 tracing::error!(%error, "the simulators ended");
             }
         });
-        Ok(Self {
-            url: format!("http://{at}"),
-            simulators,
-            task,
-        })
+        Ok(Self { url: format!("http://{at}"), simulators, task })
     }
 
     /// Drops what is left of them.

@@ -19,17 +19,14 @@ pub struct Stop {
 
 impl Default for Stop {
     fn default() -> Self {
-        Self {
-            phase: Arc::new(watch::Sender::new(Phase::Running)),
-        }
+        Self { phase: Arc::new(watch::Sender::new(Phase::Running)) }
     }
 }
 
 impl Stop {
     /// Asks every part to take no more work and to finish what it has.
     pub fn begin(&self) {
-        self.phase
-            .send_if_modified(|phase| std::mem::replace(phase, Phase::Stopping.max(*phase)) != *phase);
+        self.phase.send_if_modified(|phase| std::mem::replace(phase, Phase::Stopping.max(*phase)) != *phase);
     }
 
     /// Drops what is still running.

@@ -31,11 +31,7 @@ impl Stores {
         let stand_ins = StandIns::start(store, ANY_PORT).await.unwrap();
         let sdk = sdk_config(stand_ins.url()).await;
         let resources = resources::create(&sdk, settings).await.unwrap();
-        Self {
-            stand_ins,
-            sdk,
-            resources,
-        }
+        Self { stand_ins, sdk, resources }
     }
 
     pub async fn in_memory() -> Self {

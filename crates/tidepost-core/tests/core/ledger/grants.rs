@@ -35,51 +35,28 @@ enum Happening {
         settlement: Option<Settlement>,
     },
     /// The two subscribers turn out to be one person; says whose record takes over the other's.
-    Link { into: usize },
+    Link {
+        into: usize,
+    },
 }
 
 fn happenings() -> impl Strategy<Value = Vec<(i64, Happening)>> {
-    let consents = vec![
-        Consent::Accept,
-        Consent::Accept,
-        Consent::Accept,
-        Consent::Reject,
-        Consent::Neither,
-    ];
+    let consents = vec![Consent::Accept, Consent::Accept, Consent::Accept, Consent::Reject, Consent::Neither];
     let lasts = prop::option::of(prop::sample::select(vec![1_800_i64, 10_800]));
     let source = prop::sample::select(vec![Source::Event, Source::Report]);
-    let hear = (
-        0..2_usize,
-        0..2_usize,
-        prop::sample::select(consents),
-        source,
-        0..60_u8,
-        lasts,
-    )
-        .prop_map(
-            |(who, template, consent, source, event, lasts_seconds)| Happening::Hear {
-                who,
-                template,
-                consent,
-                source,
-                event,
-                lasts_seconds,
-            },
-        );
-    let settlements = vec![
-        None,
-        None,
-        Some(Settlement::Undo),
-        Some(Settlement::Refused),
-        Some(Settlement::NoGrant),
-    ];
-    let send = (0..2_usize, 0..2_usize, prop::sample::select(settlements)).prop_map(|(who, template, settlement)| {
-        Happening::Send {
+    let hear = (0..2_usize, 0..2_usize, prop::sample::select(consents), source, 0..60_u8, lasts).prop_map(
+        |(who, template, consent, source, event, lasts_seconds)| Happening::Hear {
             who,
             template,
-            settlement,
-        }
-    });
+            consent,
+            source,
+            event,
+            lasts_seconds,
+        },
+    );
+    let settlements = vec![None, None, Some(Settlement::Undo), Some(Settlement::Refused), Some(Settlement::NoGrant)];
+    let send = (0..2_usize, 0..2_usize, prop::sample::select(settlements))
+        .prop_map(|(who, template, settlement)| Happening::Send { who, template, settlement });
     let link = (0..2_usize).prop_map(|into| Happening::Link { into });
     let happening = prop_oneof![10 => hear, 8 => send, 1 => link];
     // Pauses around the length of a lead and of the shortest consent, and none.
@@ -127,19 +104,10 @@ impl Ledger {
 
     fn happen(&mut self, happening: &Happening) -> Result<(), TestCaseError> {
         match happening {
-            Happening::Hear {
-                who,
-                template,
-                consent,
-                source,
-                event,
-                lasts_seconds,
-            } => self.hear(*who, *template, *consent, *source, *event, *lasts_seconds),
-            Happening::Send {
-                who,
-                template,
-                settlement,
-            } => self.send(*who, *template, *settlement),
+            Happening::Hear { who, template, consent, source, event, lasts_seconds } => {
+                self.hear(*who, *template, *consent, *source, *event, *lasts_seconds)
+            }
+            Happening::Send { who, template, settlement } => self.send(*who, *template, *settlement),
             Happening::Link { into } => {
                 if self.items.iter().all(Option::is_some) {
                     let theirs = self.items[1 - into].take().unwrap();
@@ -165,16 +133,10 @@ impl Ledger {
             template: TEMPLATES[template].into(),
             kind: TemplateKind::OneTime,
             consent,
-            terms: Terms {
-                expires_at: end.map(|end| Timestamp::from_second(end).unwrap()),
-                ..Terms::default()
-            },
+            terms: Terms { expires_at: end.map(|end| Timestamp::from_second(end).unwrap()), ..Terms::default() },
         };
-        let heard = Heard {
-            event: [u8::try_from(who).unwrap(), event, 0, 0, 0, 0, 0, 0],
-            source,
-            answers: vec![answer],
-        };
+        let heard =
+            Heard { event: [u8::try_from(who).unwrap(), event, 0, 0, 0, 0, 0, 0], source, answers: vec![answer] };
         let told = self.item(who).hear(&subscriber(who), &heard, at);
         if !self.book.heard.insert((who, event)) {
             prop_assert_eq!(told, [HeardStatus::Duplicate]);
@@ -190,11 +152,7 @@ impl Ledger {
             Consent::Neither => false,
         };
         let available = u32::try_from(account.available(now)).unwrap();
-        let expected = if granted {
-            HeardStatus::Granted { available }
-        } else {
-            HeardStatus::Recorded { available }
-        };
+        let expected = if granted { HeardStatus::Granted { available } } else { HeardStatus::Recorded { available } };
         prop_assert_eq!(told, [expected]);
         Ok(())
     }
@@ -240,24 +198,13 @@ impl Ledger {
         let Reserved { person, payment } = reserved;
         let nonce = Nonce([7; 8]);
         let settled = |person: &Person, settlement| {
-            settle(
-                person,
-                offer,
-                &self.channel,
-                TemplateKind::OneTime,
-                nonce,
-                &payment,
-                settlement,
-            )
+            settle(person, offer, &self.channel, TemplateKind::OneTime, nonce, &payment, settlement)
         };
         let stored = match settlement {
             None => person,
             Some(settlement) => {
                 let stored = settled(&person, settlement).unwrap();
-                prop_assert!(
-                    settled(&stored, settlement).is_none(),
-                    "a settlement heard twice counts once"
-                );
+                prop_assert!(settled(&stored, settlement).is_none(), "a settlement heard twice counts once");
                 stored
             }
         };
@@ -280,22 +227,15 @@ impl Ledger {
         for (who, template) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
             let item = self.item(who);
             let one = item.subscriber(&subscriber(who));
-            let grant = one
-                .and_then(|one| one.grants.get(TEMPLATES[template]))
-                .cloned()
-                .unwrap_or_default();
+            let grant = one.and_then(|one| one.grants.get(TEMPLATES[template])).cloned().unwrap_or_default();
             let account = self.book.accounts.entry((who, template)).or_default();
             prop_assert_eq!(grant.available(at) as usize, account.available(now));
             prop_assert_eq!(grant.expires_at(at).map(Timestamp::as_second), account.first_end(now));
         }
         let cap: Cap = self.channel.policy.caps[0].clone();
         let zone = self.channel.zone();
-        let counted: usize = self
-            .items
-            .iter()
-            .flatten()
-            .map(|item| usize::from(item.counted(&cap, "", &zone, at)))
-            .sum();
+        let counted: usize =
+            self.items.iter().flatten().map(|item| usize::from(item.counted(&cap, "", &zone, at))).sum();
         prop_assert_eq!(counted, self.book.sent_on.iter().filter(|day| **day == today).count());
         Ok(())
     }
@@ -335,7 +275,6 @@ proptest! {
 
 /// The person says no while a send is under way, and the platform is busy: what was given before the no is void.
 #[test]
-#[ignore = "fails: a refund after a rejection brings the withdrawn consent back"]
 fn a_refund_does_not_undo_a_rejection() {
     let mut ledger = Ledger::new();
     let hear = |ledger: &mut Ledger, consent, event| ledger.hear(0, 0, consent, Source::Event, event, None).unwrap();

@@ -39,29 +39,15 @@ struct Ask {
 
 fn settings() -> impl Strategy<Value = Settings> {
     let quiet = (0..1_440_u16, 0..1_440_u16).prop_filter("none are written as null", |(from, to)| from != to);
-    (
-        prop::option::weighted(0.8, quiet),
-        1..6_u16,
-        1..8_u16,
-        prop::sample::select(vec![0_i64, 60, 3_600]),
+    (prop::option::weighted(0.8, quiet), 1..6_u16, 1..8_u16, prop::sample::select(vec![0_i64, 60, 3_600])).prop_map(
+        |(quiet, per_day, topic_per_week, gap_seconds)| Settings { quiet, per_day, topic_per_week, gap_seconds },
     )
-        .prop_map(|(quiet, per_day, topic_per_week, gap_seconds)| Settings {
-            quiet,
-            per_day,
-            topic_per_week,
-            gap_seconds,
-        })
 }
 
 fn asks() -> impl Strategy<Value = Vec<Ask>> {
     let pause = prop_oneof![0..120_i64, 0..7_200_i64, 20_000..60_000_i64];
-    let ask =
-        (pause, 0..3_usize, any::<bool>(), any::<bool>()).prop_map(|(pause_seconds, topic, is_basic, is_urgent)| Ask {
-            pause_seconds,
-            topic,
-            is_basic,
-            is_urgent,
-        });
+    let ask = (pause, 0..3_usize, any::<bool>(), any::<bool>())
+        .prop_map(|(pause_seconds, topic, is_basic, is_urgent)| Ask { pause_seconds, topic, is_basic, is_urgent });
     prop::collection::vec(ask, 1..40)
 }
 
@@ -70,15 +56,10 @@ fn clock(minute: u16) -> String {
 }
 
 fn channel(settings: &Settings) -> Channel {
-    let quiet = settings.quiet.map_or("null".to_owned(), |(from, to)| {
-        format!(r#"{{"from":"{}","to":"{}"}}"#, clock(from), clock(to))
-    });
-    let Settings {
-        per_day,
-        topic_per_week,
-        gap_seconds,
-        ..
-    } = settings;
+    let quiet = settings
+        .quiet
+        .map_or("null".to_owned(), |(from, to)| format!(r#"{{"from":"{}","to":"{}"}}"#, clock(from), clock(to)));
+    let Settings { per_day, topic_per_week, gap_seconds, .. } = settings;
     let text = format!(
         r#"{{"platform":"wechat_mini","app_id":"wx1","secret_ref":"env:S","policy":{{"quiet_hours":{quiet},
         "minimum_gap_seconds":{gap_seconds},"caps":[{{"scope":"subscriber","per":"day","limit":{per_day}}},
@@ -105,10 +86,7 @@ fn person(zone: &TimeZone, now: Timestamp) -> Person {
         person.hear(&id, &heard, now);
     }
     person.time_zone = zone.iana_name().map(str::to_owned);
-    person.preferences = Preferences {
-        stopped: false,
-        topics: [("news".to_owned(), false)].into(),
-    };
+    person.preferences = Preferences { stopped: false, topics: [("news".to_owned(), false)].into() };
     person
 }
 
@@ -117,16 +95,8 @@ fn offer(ask: Ask, index: usize, now: Timestamp) -> Offer {
         id: MessageId::derive("shop", "k_1", &index.to_string(), now),
         to: SubscriberId::new("shop", "o1"),
         template: "T".into(),
-        category: if ask.is_basic {
-            Category::Basic
-        } else {
-            Category::Reminder
-        },
-        urgency: if ask.is_urgent {
-            Urgency::Urgent
-        } else {
-            Urgency::Normal
-        },
+        category: if ask.is_basic { Category::Basic } else { Category::Reminder },
+        urgency: if ask.is_urgent { Urgency::Urgent } else { Urgency::Normal },
         topic: TOPICS[ask.topic].into(),
         business_line: None,
         not_before: None,

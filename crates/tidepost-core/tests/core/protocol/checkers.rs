@@ -14,9 +14,7 @@ pub fn all() -> Vec<Property<Protocol>> {
     vec![
         Property::always(NO_DOUBLE_SEND, no_double_send),
         Property::always(NO_DOUBLE_CONSUMPTION, no_double_consumption),
-        Property::always(NO_CALL_WITHOUT_RESERVATION, |_, state: &State| {
-            state.calls_unreserved == 0
-        }),
+        Property::always(NO_CALL_WITHOUT_RESERVATION, |_, state: &State| state.calls_unreserved == 0),
         Property::always(GRANTS_ARE_CONSERVED, grants_are_conserved),
         Property::always("the cap counts what was not given back", counts_are_right),
         // That the model gets anywhere at all.

@@ -96,11 +96,7 @@ pub enum Phase {
     /// It believes to hold a reservation and calls.
     Calling(Payment),
     /// It computed a settlement and swaps.
-    Settling {
-        swap: Swap,
-        payment: Payment,
-        answer: Answer,
-    },
+    Settling { swap: Swap, payment: Payment, answer: Answer },
     /// It leaves its receipt.
     Reporting(Answer),
     /// It is over, with or without a receipt.
@@ -126,14 +122,8 @@ pub enum Answer {
     TimedOut,
 }
 
-const ANSWERS: [Answer; 6] = [
-    Answer::Delivered,
-    Answer::BusyAgain,
-    Answer::BusyPark,
-    Answer::NoGrant,
-    Answer::Refused,
-    Answer::TimedOut,
-];
+const ANSWERS: [Answer; 6] =
+    [Answer::Delivered, Answer::BusyAgain, Answer::BusyPark, Answer::NoGrant, Answer::Refused, Answer::TimedOut];
 
 /// One call that may have delivered.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -180,11 +170,7 @@ impl Protocol {
 
     /// The person may also say no, once; to keep the number of states down, a busy platform is not tried again at once.
     pub fn with_rejection(self) -> Self {
-        Self {
-            rejections: 1,
-            busy_retries: 0,
-            ..self
-        }
+        Self { rejections: 1, busy_retries: 0, ..self }
     }
 
     /// The name of a delivery: fresh for each, except where the variant gets that wrong.
@@ -223,10 +209,9 @@ impl Protocol {
         };
         match reserve(&case, self.nonce(delivery), held) {
             Step::Swap(reserved) if self.calls_first(state, delivery) => Phase::Calling(reserved.payment),
-            Step::Swap(reserved) => Phase::Swapping {
-                payment: reserved.payment,
-                swap: Some(Box::new(reserved.person)),
-            },
+            Step::Swap(reserved) => {
+                Phase::Swapping { payment: reserved.payment, swap: Some(Box::new(reserved.person)) }
+            }
             Step::Ours(payment) => Phase::Calling(payment),
             Step::Elsewhere(_) | Step::Held(_) => Phase::Ended,
         }
@@ -269,11 +254,7 @@ impl Protocol {
         let (offer, nonce) = (&self.offers[delivery], self.nonce(delivery));
         let kind = TemplateKind::OneTime;
         match settle(&state.item, offer, &self.channel, kind, nonce, payment, settlement) {
-            Some(person) => Phase::Settling {
-                swap: Some(Box::new(person)),
-                payment: payment.clone(),
-                answer,
-            },
+            Some(person) => Phase::Settling { swap: Some(Box::new(person)), payment: payment.clone(), answer },
             None => settled(answer),
         }
     }
@@ -288,11 +269,7 @@ impl Protocol {
                 one.kept += 1;
                 one.counted += 1;
             }
-            Phase::Settling {
-                swap: Some(new),
-                answer,
-                ..
-            } => {
+            Phase::Settling { swap: Some(new), answer, .. } => {
                 let dropped = self.available(&state.item).saturating_sub(self.available(new));
                 state.emptied += dropped;
                 self.store(state, new);
@@ -308,13 +285,9 @@ impl Protocol {
         }
         let next = match phase {
             Phase::Swapping { swap: Some(_), .. } if state.deliveries[delivery].called => Phase::Ended,
-            Phase::Swapping {
-                swap: Some(_), payment, ..
-            } => Phase::Calling(payment),
+            Phase::Swapping { swap: Some(_), payment, .. } => Phase::Calling(payment),
             Phase::Swapping { payment, .. } => self.decide_again(state, delivery, &payment),
-            Phase::Settling {
-                swap: Some(_), answer, ..
-            } => settled(answer),
+            Phase::Settling { swap: Some(_), answer, .. } => settled(answer),
             Phase::Settling { payment, answer, .. } => self.after(state, delivery, &payment, answer),
             other => other,
         };
@@ -341,11 +314,7 @@ impl Protocol {
         state.calls_unreserved += u8::from(!self.is_reserved(&state.item, delivery));
         state.denials += u8::from(answer == Answer::NoGrant);
         if matches!(answer, Answer::Delivered | Answer::TimedOut) {
-            state.sends.push(Send {
-                delivery,
-                category: self.plan[delivery],
-                answer,
-            });
+            state.sends.push(Send { delivery, category: self.plan[delivery], answer });
         }
         state.deliveries[delivery].called = self.variant == Variant::CallFirst;
         if answer == Answer::BusyAgain {
@@ -422,11 +391,7 @@ impl Protocol {
 
 /// A settled delivery leaves a receipt, unless it was parked.
 fn settled(answer: Answer) -> Phase {
-    if answer == Answer::BusyPark {
-        Phase::Ended
-    } else {
-        Phase::Reporting(answer)
-    }
+    if answer == Answer::BusyPark { Phase::Ended } else { Phase::Reporting(answer) }
 }
 
 impl Delivery {

@@ -222,31 +222,16 @@ fn check_age(max_age_seconds: Option<u32>, query: &CallbackQuery, now: Timestamp
 fn event(message: &Map<String, Value>) -> Option<CallbackEvent> {
     let created_at = Timestamp::from_second(integer(message, "CreateTime")?).ok()?;
     let openid = text(message, "FromUserName").unwrap_or_default();
-    let name = text(message, "Event")
-        .or_else(|| text(message, "MsgType"))
-        .unwrap_or_default();
+    let name = text(message, "Event").or_else(|| text(message, "MsgType")).unwrap_or_default();
     let kind = match name.as_str() {
-        "subscribe_msg_popup_event" => CallbackKind::Popup {
-            answers: answers(message, "SubscribeMsgPopupEvent")?,
-        },
-        "subscribe_msg_change_event" => CallbackKind::Change {
-            answers: answers(message, "SubscribeMsgChangeEvent")?,
-        },
-        "subscribe_msg_sent_event" => CallbackKind::Sent {
-            results: results(message)?,
-        },
-        "wxa_punish_event" => CallbackKind::Punish {
-            detail: detail(message),
-        },
-        _ => CallbackKind::Other {
-            event: name,
-            message_id: text(message, "MsgId"),
-        },
+        "subscribe_msg_popup_event" => CallbackKind::Popup { answers: answers(message, "SubscribeMsgPopupEvent")? },
+        "subscribe_msg_change_event" => CallbackKind::Change { answers: answers(message, "SubscribeMsgChangeEvent")? },
+        "subscribe_msg_sent_event" => CallbackKind::Sent { results: results(message)? },
+        "wxa_punish_event" => CallbackKind::Punish { detail: detail(message) },
+        _ => CallbackKind::Other { event: name, message_id: text(message, "MsgId") },
     };
-    let needs_person = matches!(
-        kind,
-        CallbackKind::Popup { .. } | CallbackKind::Change { .. } | CallbackKind::Sent { .. }
-    );
+    let needs_person =
+        matches!(kind, CallbackKind::Popup { .. } | CallbackKind::Change { .. } | CallbackKind::Sent { .. });
     (!needs_person || !openid.is_empty()).then(|| CallbackEvent::new(openid, created_at, kind))
 }
 
@@ -273,10 +258,7 @@ fn answer(item: &Map<String, Value>) -> Option<ConsentAnswer> {
 }
 
 fn results(message: &Map<String, Value>) -> Option<Vec<SendResult>> {
-    list(message, "SubscribeMsgSentEvent")?
-        .into_iter()
-        .map(result)
-        .collect()
+    list(message, "SubscribeMsgSentEvent")?.into_iter().map(result).collect()
 }
 
 fn result(item: &Map<String, Value>) -> Option<SendResult> {

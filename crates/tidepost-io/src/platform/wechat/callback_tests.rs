@@ -15,12 +15,7 @@ fn key() -> AesKey {
 
 fn settings(mode: Mode) -> CallbackSettings {
     let token = Secret::new(TOKEN.to_owned());
-    CallbackSettings {
-        mode,
-        token,
-        app_id: APP_ID.to_owned(),
-        max_age_seconds: None,
-    }
+    CallbackSettings { mode, token, app_id: APP_ID.to_owned(), max_age_seconds: None }
 }
 
 fn safe() -> CallbackSettings {
@@ -34,11 +29,7 @@ fn now() -> Timestamp {
 fn plain_query() -> CallbackQuery {
     let (timestamp, nonce) = ("1767294245", "42");
     let signature = signature([TOKEN, timestamp, nonce]);
-    CallbackQuery::from_pairs([
-        ("signature", signature.as_str()),
-        ("timestamp", timestamp),
-        ("nonce", nonce),
-    ])
+    CallbackQuery::from_pairs([("signature", signature.as_str()), ("timestamp", timestamp), ("nonce", nonce)])
 }
 
 fn signed_query(encrypt: &str) -> CallbackQuery {
@@ -88,11 +79,7 @@ fn json_event(event: &str, list: Value) -> Value {
 }
 
 fn consent(template: &str, answer: &str, scene: Option<&str>) -> ConsentAnswer {
-    ConsentAnswer {
-        template: template.to_owned(),
-        answer: answer.to_owned(),
-        scene: scene.map(str::to_owned),
-    }
+    ConsentAnswer { template: template.to_owned(), answer: answer.to_owned(), scene: scene.map(str::to_owned) }
 }
 
 #[test]
@@ -106,10 +93,7 @@ fn popup_is_the_same_event_in_every_shape() {
     ));
     assert_eq!(from_xml.openid, "oUSER0001");
     assert_eq!(from_xml.created_at.as_second(), 1_767_294_245);
-    let answers = vec![
-        consent("TMPL_A", "accept", Some("0")),
-        consent("TMPL_B", "reject", Some("0")),
-    ];
+    let answers = vec![consent("TMPL_A", "accept", Some("0")), consent("TMPL_B", "reject", Some("0"))];
     assert_eq!(from_xml.kind, Popup { answers });
 
     let list = json!([{"TemplateId": "TMPL_A", "SubscribeStatusString": "accept", "PopupScene": "0"},
@@ -129,12 +113,7 @@ fn one_item_may_be_an_object_or_an_array() {
     let one = event_of(&json_event("subscribe_msg_popup_event", item.clone()).to_string());
     let many = event_of(&json_event("subscribe_msg_popup_event", json!([item])).to_string());
     assert_eq!(one, many);
-    assert_eq!(
-        one.kind,
-        Popup {
-            answers: vec![consent("TMPL_A", "accept", Some("0"))]
-        }
-    );
+    assert_eq!(one.kind, Popup { answers: vec![consent("TMPL_A", "accept", Some("0"))] });
 }
 
 #[test]
@@ -144,17 +123,9 @@ fn change_has_no_scene() {
         "<SubscribeMsgChangeEvent><List><TemplateId><![CDATA[TMPL_A]]></TemplateId><SubscribeStatusString>\
          <![CDATA[reject]]></SubscribeStatusString></List></SubscribeMsgChangeEvent>",
     ));
-    assert_eq!(
-        from_xml.kind,
-        Change {
-            answers: vec![consent("TMPL_A", "reject", None)]
-        }
-    );
+    assert_eq!(from_xml.kind, Change { answers: vec![consent("TMPL_A", "reject", None)] });
     let list = json!({"TemplateId": "TMPL_A", "SubscribeStatusString": "reject"});
-    assert_eq!(
-        event_of(&json_event("subscribe_msg_change_event", list).to_string()),
-        from_xml
-    );
+    assert_eq!(event_of(&json_event("subscribe_msg_change_event", list).to_string()), from_xml);
 }
 
 #[test]
@@ -174,10 +145,7 @@ fn sent_keeps_every_digit_of_the_id() {
     for id in [json!("3248682510344192008"), json!(3_248_682_510_344_192_008_u64)] {
         for code in [json!("0"), json!(0)] {
             let list = json!({"TemplateId": "TMPL_A", "MsgID": id, "ErrorCode": code, "ErrorStatus": "success"});
-            assert_eq!(
-                event_of(&json_event("subscribe_msg_sent_event", list).to_string()),
-                from_xml
-            );
+            assert_eq!(event_of(&json_event("subscribe_msg_sent_event", list).to_string()), from_xml);
         }
     }
 }
@@ -185,12 +153,7 @@ fn sent_keeps_every_digit_of_the_id() {
 #[test]
 fn a_penalty_keeps_its_own_fields() {
     let from_xml = event_of(&xml("wxa_punish_event", "<Reason>abuse</Reason><Days>7</Days>"));
-    assert_eq!(
-        from_xml.kind,
-        Punish {
-            detail: "Days=7, Reason=abuse".to_owned()
-        }
-    );
+    assert_eq!(from_xml.kind, Punish { detail: "Days=7, Reason=abuse".to_owned() });
     let message = json!({"FromUserName": "oUSER0001", "CreateTime": 1_767_294_245, "MsgType": "event",
                          "Event": "wxa_punish_event", "Days": 7, "Reason": "abuse"});
     assert_eq!(event_of(&message.to_string()), from_xml);
@@ -199,25 +162,13 @@ fn a_penalty_keeps_its_own_fields() {
 #[test]
 fn unknown_events_and_messages_are_other() {
     let message = xml("debug_demo", "<debug_str>hello world</debug_str>");
-    assert_eq!(
-        event_of(&message).kind,
-        Other {
-            event: "debug_demo".to_owned(),
-            message_id: None
-        }
-    );
+    assert_eq!(event_of(&message).kind, Other { event: "debug_demo".to_owned(), message_id: None });
     let text =
         json!({"FromUserName": "o1", "CreateTime": 1, "MsgType": "text", "MsgId": 4_561_255_354_251_345_929_u64});
-    let expected = Other {
-        event: "text".to_owned(),
-        message_id: Some("4561255354251345929".to_owned()),
-    };
+    let expected = Other { event: "text".to_owned(), message_id: Some("4561255354251345929".to_owned()) };
     assert_eq!(event_of(&text.to_string()).kind, expected);
     // A third-party platform's push names no person.
-    assert!(matches!(
-        event_of("<xml><AppId>wx</AppId><CreateTime>1</CreateTime></xml>").kind,
-        Other { .. }
-    ));
+    assert!(matches!(event_of("<xml><AppId>wx</AppId><CreateTime>1</CreateTime></xml>").kind, Other { .. }));
 }
 
 #[test]
@@ -237,10 +188,7 @@ fn events_that_lack_what_they_need_are_malformed() {
         json!({"FromUserName": "o1", "CreateTime": 1, "Event": "subscribe_msg_popup_event"}),
         json_event("subscribe_msg_popup_event", json!("TMPL_A")),
         json_event("subscribe_msg_popup_event", json!([1])),
-        json_event(
-            "subscribe_msg_popup_event",
-            json!({"TemplateId": "", "SubscribeStatusString": "accept"}),
-        ),
+        json_event("subscribe_msg_popup_event", json!({"TemplateId": "", "SubscribeStatusString": "accept"})),
         json_event("subscribe_msg_popup_event", json!({"TemplateId": "T"})),
         json_event("subscribe_msg_sent_event", json!({"TemplateId": "T", "MsgID": "1"})),
     ];
@@ -287,19 +235,9 @@ fn recorded_callbacks_are_received() {
     }
     assert!(events >= 10, "{events}");
     let popup = receive_vector(&Vectors::encrypted("gen_popup_json_single_object")).unwrap();
-    assert_eq!(
-        popup.kind,
-        Popup {
-            answers: vec![consent("TPL_one", "accept", Some("0"))]
-        }
-    );
+    assert_eq!(popup.kind, Popup { answers: vec![consent("TPL_one", "accept", Some("0"))] });
     let change = receive_vector(&Vectors::encrypted("gen_change_json")).unwrap();
-    assert_eq!(
-        change.kind,
-        Change {
-            answers: vec![consent("TPL_one", "reject", None)]
-        }
-    );
+    assert_eq!(change.kind, Change { answers: vec![consent("TPL_one", "reject", None)] });
     let sent = receive_vector(&Vectors::encrypted("gen_sent_xml_utf8")).unwrap();
     assert!(matches!(sent.kind, Sent { results } if results.len() == 1));
     let array = receive_vector(&Vectors::encrypted("gen_popup_json_array")).unwrap();
@@ -319,18 +257,8 @@ fn negative_vectors_are_refused() {
         if negative.encoding_aes_key.is_some() {
             continue; // Refused by `AesKey::parse`, see crypto.rs.
         }
-        let expected = if negative.name == "wrong_appid" {
-            Refused::WrongAppId
-        } else {
-            Refused::BadSignature
-        };
-        assert_eq!(
-            receive_vector(&vector),
-            Err(expected),
-            "{}: {}",
-            negative.name,
-            negative.expect
-        );
+        let expected = if negative.name == "wrong_appid" { Refused::WrongAppId } else { Refused::BadSignature };
+        assert_eq!(receive_vector(&vector), Err(expected), "{}: {}", negative.name, negative.expect);
     }
 }
 
@@ -347,32 +275,18 @@ fn the_address_is_verified_with_the_raw_echo() {
     let mut query = CallbackQuery::from_pairs(pairs);
     let token = Secret::new(vector.token);
     assert_eq!(verify_url(&query, &token).unwrap(), "4375120948345356249");
-    assert_eq!(
-        verify_url(&query, &Secret::new("AAAAB".to_owned())),
-        Err(Refused::BadSignature)
-    );
+    assert_eq!(verify_url(&query, &Secret::new("AAAAB".to_owned())), Err(Refused::BadSignature));
     query.nonce.push('0');
     assert_eq!(verify_url(&query, &token), Err(Refused::BadSignature));
-    assert_eq!(
-        verify_url(&CallbackQuery::default(), &token),
-        Err(Refused::BadSignature)
-    );
+    assert_eq!(verify_url(&CallbackQuery::default(), &token), Err(Refused::BadSignature));
 }
 
 #[test]
 fn a_recorded_plain_post_is_received() {
-    let vector = Vectors::read()
-        .url_signature
-        .into_iter()
-        .find(|vector| vector.body.is_some())
-        .unwrap();
+    let vector = Vectors::read().url_signature.into_iter().find(|vector| vector.body.is_some()).unwrap();
     let mut settings = settings(Mode::Plain);
     settings.token = Secret::new(vector.token);
-    let pairs = [
-        ("signature", &vector.signature),
-        ("timestamp", &vector.timestamp),
-        ("nonce", &vector.nonce),
-    ];
+    let pairs = [("signature", &vector.signature), ("timestamp", &vector.timestamp), ("nonce", &vector.nonce)];
     let body = vector.body.unwrap().to_string();
     let event = receive(&settings, &CallbackQuery::from_pairs(pairs), body.as_bytes(), now()).unwrap();
     assert_eq!(event.openid, "o9AgO5Kd5ggOC-bXrbNODIiE3bGY");
@@ -386,10 +300,7 @@ fn an_empty_token_signs_nothing() {
     query.signature = signature(["", &query.timestamp, &query.nonce]);
     query.echostr = "1".to_owned();
     let body = xml("debug_demo", "");
-    assert_eq!(
-        receive(&settings, &query, body.as_bytes(), now()),
-        Err(Refused::BadSignature)
-    );
+    assert_eq!(receive(&settings, &query, body.as_bytes(), now()), Err(Refused::BadSignature));
     assert_eq!(verify_url(&query, &settings.token), Err(Refused::BadSignature));
 }
 
@@ -397,58 +308,30 @@ fn an_empty_token_signs_nothing() {
 fn a_channel_that_encrypts_refuses_the_clear() {
     let body = xml("debug_demo", "");
     for settings in [safe(), settings(Mode::Compat(key()))] {
-        assert_eq!(
-            receive(&settings, &plain_query(), body.as_bytes(), now()),
-            Err(Refused::WrongMode)
-        );
+        assert_eq!(receive(&settings, &plain_query(), body.as_bytes(), now()), Err(Refused::WrongMode));
     }
     let (query, body) = sealed(&body, true);
-    assert_eq!(
-        receive(&settings(Mode::Plain), &query, body.as_bytes(), now()),
-        Err(Refused::WrongMode)
-    );
+    assert_eq!(receive(&settings(Mode::Plain), &query, body.as_bytes(), now()), Err(Refused::WrongMode));
 }
 
 #[test]
 fn the_plain_signature_does_not_stand_for_the_encrypted_one() {
     let (mut query, body) = sealed(&xml("debug_demo", ""), true);
     query.msg_signature = query.signature.clone();
-    assert_eq!(
-        receive(&safe(), &query, body.as_bytes(), now()),
-        Err(Refused::BadSignature)
-    );
+    assert_eq!(receive(&safe(), &query, body.as_bytes(), now()), Err(Refused::BadSignature));
     query.msg_signature.clear();
-    assert_eq!(
-        receive(&safe(), &query, body.as_bytes(), now()),
-        Err(Refused::BadSignature)
-    );
+    assert_eq!(receive(&safe(), &query, body.as_bytes(), now()), Err(Refused::BadSignature));
 }
 
 #[test]
 fn compatible_mode_reads_only_the_encrypted_part() {
-    let inner = json_event(
-        "subscribe_msg_change_event",
-        json!({"TemplateId": "T", "SubscribeStatusString": "reject"}),
-    );
+    let inner = json_event("subscribe_msg_change_event", json!({"TemplateId": "T", "SubscribeStatusString": "reject"}));
     let (query, body) = sealed(&inner.to_string(), false);
-    let mut forged = json_event(
-        "subscribe_msg_popup_event",
-        json!({"TemplateId": "T", "SubscribeStatusString": "accept"}),
-    );
+    let mut forged =
+        json_event("subscribe_msg_popup_event", json!({"TemplateId": "T", "SubscribeStatusString": "accept"}));
     forged["Encrypt"] = serde_json::from_str::<Value>(&body).unwrap()["Encrypt"].clone();
-    let event = receive(
-        &settings(Mode::Compat(key())),
-        &query,
-        forged.to_string().as_bytes(),
-        now(),
-    )
-    .unwrap();
-    assert_eq!(
-        event.kind,
-        Change {
-            answers: vec![consent("T", "reject", None)]
-        }
-    );
+    let event = receive(&settings(Mode::Compat(key())), &query, forged.to_string().as_bytes(), now()).unwrap();
+    assert_eq!(event.kind, Change { answers: vec![consent("T", "reject", None)] });
 }
 
 #[test]
@@ -456,15 +339,9 @@ fn another_key_or_app_is_refused() {
     let (query, body) = sealed(&xml("debug_demo", ""), true);
     let mut other_app = safe();
     other_app.app_id = "wxfedcba9876543210".to_owned();
-    assert_eq!(
-        receive(&other_app, &query, body.as_bytes(), now()),
-        Err(Refused::WrongAppId)
-    );
+    assert_eq!(receive(&other_app, &query, body.as_bytes(), now()), Err(Refused::WrongAppId));
     let other_key = settings(Mode::Safe(AesKey::parse(&"A".repeat(43)).unwrap()));
-    assert_eq!(
-        receive(&other_key, &query, body.as_bytes(), now()),
-        Err(Refused::BadCiphertext)
-    );
+    assert_eq!(receive(&other_key, &query, body.as_bytes(), now()), Err(Refused::BadCiphertext));
 }
 
 #[test]
@@ -472,25 +349,16 @@ fn size_and_text_are_checked_before_anything_else() {
     let padded = format!("{}{}", xml("debug_demo", ""), " ".repeat(BODY_BYTES_MAX));
     assert_eq!(receive_plain(&padded), Err(Refused::TooLarge));
     assert!(receive_plain(&padded[..BODY_BYTES_MAX]).is_ok());
-    assert_eq!(
-        receive(&safe(), &plain_query(), b"<xml>\xff</xml>", now()),
-        Err(Refused::Malformed)
-    );
+    assert_eq!(receive(&safe(), &plain_query(), b"<xml>\xff</xml>", now()), Err(Refused::Malformed));
     assert_eq!(receive_plain(""), Err(Refused::Malformed));
 }
 
 #[test]
 fn entity_tricks_are_refused_in_the_clear_and_inside() {
-    let trick = format!(
-        "<!DOCTYPE xml [<!ENTITY e SYSTEM \"file:///etc/passwd\">]>{}",
-        xml("&e;", "")
-    );
+    let trick = format!("<!DOCTYPE xml [<!ENTITY e SYSTEM \"file:///etc/passwd\">]>{}", xml("&e;", ""));
     assert_eq!(receive_plain(&trick), Err(Refused::Malformed));
     let (query, body) = sealed(&trick, true);
-    assert_eq!(
-        receive(&safe(), &query, body.as_bytes(), now()),
-        Err(Refused::Malformed)
-    );
+    assert_eq!(receive(&safe(), &query, body.as_bytes(), now()), Err(Refused::Malformed));
     let reference = xml("debug_demo", "<A>&e;</A>");
     assert_eq!(receive_plain(&reference), Err(Refused::Malformed));
 }
@@ -504,28 +372,14 @@ fn age_counts_only_where_it_is_configured() {
     settings.max_age_seconds = Some(601);
     assert!(receive(&settings, &plain_query(), body.as_bytes(), later).is_ok());
     settings.max_age_seconds = Some(600);
-    assert_eq!(
-        receive(&settings, &plain_query(), body.as_bytes(), later),
-        Err(Refused::TooOld)
-    );
+    assert_eq!(receive(&settings, &plain_query(), body.as_bytes(), later), Err(Refused::TooOld));
     let before = Timestamp::from_second(1_767_294_245 - 601).unwrap();
-    assert_eq!(
-        receive(&settings, &plain_query(), body.as_bytes(), before),
-        Err(Refused::TooOld)
-    );
+    assert_eq!(receive(&settings, &plain_query(), body.as_bytes(), before), Err(Refused::TooOld));
 }
 
 #[test]
 fn every_refusal_has_a_status() {
     use Refused::{BadCiphertext, BadSignature, Malformed, TooLarge, TooOld, WrongAppId, WrongMode};
-    let all = [
-        BadSignature,
-        WrongMode,
-        WrongAppId,
-        TooOld,
-        BadCiphertext,
-        Malformed,
-        TooLarge,
-    ];
+    let all = [BadSignature, WrongMode, WrongAppId, TooOld, BadCiphertext, Malformed, TooLarge];
     assert_eq!(all.map(Refused::status), [403, 403, 403, 403, 400, 400, 413]);
 }

@@ -164,9 +164,7 @@ impl Token {
     /// How long to use it: until 300 s before its end or 80 % of its life, whichever is sooner (platforms.md A7).
     #[must_use]
     pub fn fresh_seconds(&self) -> u32 {
-        self.expires_in_seconds
-            .saturating_sub(300)
-            .min(self.expires_in_seconds / 5 * 4)
+        self.expires_in_seconds.saturating_sub(300).min(self.expires_in_seconds / 5 * 4)
     }
 }
 
@@ -175,10 +173,7 @@ impl WechatClient {
     /// [`crate::platform::http_client`].
     #[must_use]
     pub fn new(http: reqwest::Client, base_url: String) -> Self {
-        Self {
-            http,
-            base_url: base_url.trim_end_matches('/').to_owned(),
-        }
+        Self { http, base_url: base_url.trim_end_matches('/').to_owned() }
     }
 
     /// A stable access token (platforms.md A7). Normal mode answers the same token until WeChat renews it;
@@ -187,42 +182,24 @@ impl WechatClient {
     /// # Errors
     /// See [`TokenError`].
     pub async fn fetch_token(&self, app_id: &str, secret: &Secret, force_refresh: bool) -> Result<Token, TokenError> {
-        let body = TokenRequest {
-            grant_type: "client_credential",
-            appid: app_id,
-            secret: secret.expose(),
-            force_refresh,
-        };
+        let body =
+            TokenRequest { grant_type: "client_credential", appid: app_id, secret: secret.expose(), force_refresh };
         let request = self.http.post(self.address(TOKEN_PATH));
-        let reply = exchange(request.json(&body), CALL_TIMEOUT)
-            .await
-            .map_err(|failure| no_token(failure.detail()))?;
+        let reply = exchange(request.json(&body), CALL_TIMEOUT).await.map_err(|failure| no_token(failure.detail()))?;
         match classify(reply.code, &reply.message, None, false) {
             Reply::Delivered { .. } => token(&reply.fields).ok_or_else(|| no_token("the reply has no token")),
-            Reply::Retry { after_seconds, .. } => Err(TokenError::Retry {
-                after_seconds,
-                detail: reply.words(),
-            }),
-            Reply::QuotaExhausted {
-                per: QuotaPeriod::Minute,
-            } => Err(TokenError::Retry {
-                after_seconds: 60,
-                detail: reply.words(),
-            }),
-            _ => Err(TokenError::Refused {
-                code: reply.code,
-                message: reply.message,
-            }),
+            Reply::Retry { after_seconds, .. } => Err(TokenError::Retry { after_seconds, detail: reply.words() }),
+            Reply::QuotaExhausted { per: QuotaPeriod::Minute } => {
+                Err(TokenError::Retry { after_seconds: 60, detail: reply.words() })
+            }
+            _ => Err(TokenError::Refused { code: reply.code, message: reply.message }),
         }
     }
 
     /// Sends one message: exactly one request, never repeated here. Whatever is not a reply of WeChat itself, an HTTP
     /// error page or a 5xx included, is [`CallResult::Unknown`] once the request may have left.
     pub async fn send(&self, token: &Secret, send: &Send<'_>, timeout: Duration) -> CallResult {
-        let request = self
-            .http
-            .post(self.address(SEND_PATH))
-            .query(&[("access_token", token.expose())]);
+        let request = self.http.post(self.address(SEND_PATH)).query(&[("access_token", token.expose())]);
         match exchange(request.json(&SendRequest::from(send)), timeout).await {
             Ok(reply) => CallResult::Answered(reply.answer(send.long_term)),
             Err(Failure::NotSent(detail)) => CallResult::NotSent { detail },
@@ -236,10 +213,7 @@ impl WechatClient {
     /// # Errors
     /// See [`ReadError`].
     pub async fn templates(&self, token: &Secret) -> Result<Vec<WechatTemplate>, ReadError> {
-        let request = self
-            .http
-            .get(self.address(TEMPLATES_PATH))
-            .query(&[("access_token", token.expose())]);
+        let request = self.http.get(self.address(TEMPLATES_PATH)).query(&[("access_token", token.expose())]);
         let mut fields = read(request).await?;
         let data = fields.remove("data").ok_or_else(bad_reply)?;
         let listed: Vec<ListedTemplate> = serde_json::from_value(data).map_err(|_| bad_reply())?;
@@ -251,16 +225,11 @@ impl WechatClient {
     /// # Errors
     /// See [`ReadError`].
     pub async fn quota(&self, token: &Secret, cgi_path: &str) -> Result<Quota, ReadError> {
-        let request = self
-            .http
-            .post(self.address(QUOTA_PATH))
-            .query(&[("access_token", token.expose())]);
+        let request = self.http.post(self.address(QUOTA_PATH)).query(&[("access_token", token.expose())]);
         let mut fields = read(request.json(&QuotaRequest { cgi_path })).await?;
         let quota = fields.remove("quota").ok_or_else(bad_reply)?;
         let quota: Quota = serde_json::from_value(quota).map_err(|_| bad_reply())?;
-        let rate_limit = fields
-            .remove("rate_limit")
-            .and_then(|limit| serde_json::from_value(limit).ok());
+        let rate_limit = fields.remove("rate_limit").and_then(|limit| serde_json::from_value(limit).ok());
         Ok(Quota { rate_limit, ..quota })
     }
 
@@ -296,19 +265,11 @@ impl WechatReply {
     /// Reads a body. Success is `errcode` absent or 0 (A): without it only a 2xx counts as WeChat's own word.
     fn parse(body: &[u8], is_success: bool) -> Option<Self> {
         let fields: Map<String, Value> = serde_json::from_slice(body).ok()?;
-        let code = if fields.contains_key("errcode") {
-            integer(&fields, "errcode")?
-        } else {
-            0
-        };
+        let code = if fields.contains_key("errcode") { integer(&fields, "errcode")? } else { 0 };
         if !is_success && code == 0 {
             return None;
         }
-        let message = text(&fields, "errmsg")
-            .unwrap_or_default()
-            .chars()
-            .take(MESSAGE_CHARACTERS_MAX)
-            .collect();
+        let message = text(&fields, "errmsg").unwrap_or_default().chars().take(MESSAGE_CHARACTERS_MAX).collect();
         Some(Self { code, message, fields })
     }
 
@@ -316,11 +277,7 @@ impl WechatReply {
     fn answer(self, long_term: bool) -> Answer {
         let message_id = text(&self.fields, "msgid").filter(|id| !id.is_empty());
         let reply = classify(self.code, &self.message, message_id, long_term);
-        Answer {
-            code: self.code,
-            message: self.message,
-            reply,
-        }
+        Answer { code: self.code, message: self.message, reply }
     }
 
     fn words(&self) -> String {
@@ -338,11 +295,7 @@ async fn exchange(request: RequestBuilder, timeout: Duration) -> Result<WechatRe
 
 async fn read_body(mut response: Response) -> Result<Vec<u8>, Failure> {
     let mut body = Vec::new();
-    while let Some(chunk) = response
-        .chunk()
-        .await
-        .map_err(|error| Failure::Unknown(describe(error)))?
-    {
+    while let Some(chunk) = response.chunk().await.map_err(|error| Failure::Unknown(describe(error)))? {
         if body.len() + chunk.len() > REPLY_BYTES_MAX {
             return Err(Failure::Unknown("the reply is too long".to_owned()));
         }
@@ -355,11 +308,7 @@ async fn read_body(mut response: Response) -> Result<Vec<u8>, Failure> {
 fn failure(error: reqwest::Error) -> Failure {
     let is_before = error.is_connect() || error.is_builder();
     let detail = describe(error);
-    if is_before {
-        Failure::NotSent(detail)
-    } else {
-        Failure::Unknown(detail)
-    }
+    if is_before { Failure::NotSent(detail) } else { Failure::Unknown(detail) }
 }
 
 /// The whole chain of an error without the address, which carries the access token.
@@ -376,55 +325,32 @@ fn describe(error: reqwest::Error) -> String {
 
 /// A call that changes nothing.
 async fn read(request: RequestBuilder) -> Result<Map<String, Value>, ReadError> {
-    let reply = exchange(request, CALL_TIMEOUT)
-        .await
-        .map_err(|failure| no_answer(failure.detail()))?;
+    let reply = exchange(request, CALL_TIMEOUT).await.map_err(|failure| no_answer(failure.detail()))?;
     match classify(reply.code, &reply.message, None, false) {
         Reply::Delivered { .. } => Ok(reply.fields),
-        Reply::RefreshToken => Err(ReadError::RefreshToken {
-            code: reply.code,
-            message: reply.message,
-        }),
-        Reply::Retry { after_seconds, .. } => Err(ReadError::Retry {
-            after_seconds,
-            detail: reply.words(),
-        }),
-        Reply::QuotaExhausted {
-            per: QuotaPeriod::Minute,
-        } => Err(ReadError::Retry {
-            after_seconds: 60,
-            detail: reply.words(),
-        }),
+        Reply::RefreshToken => Err(ReadError::RefreshToken { code: reply.code, message: reply.message }),
+        Reply::Retry { after_seconds, .. } => Err(ReadError::Retry { after_seconds, detail: reply.words() }),
+        Reply::QuotaExhausted { per: QuotaPeriod::Minute } => {
+            Err(ReadError::Retry { after_seconds: 60, detail: reply.words() })
+        }
         // A5: 'system error' of the template calls.
         _ if matches!(reply.code, 20001 | 200_001) => Err(no_answer(&reply.words())),
-        _ => Err(ReadError::Refused {
-            code: reply.code,
-            message: reply.message,
-        }),
+        _ => Err(ReadError::Refused { code: reply.code, message: reply.message }),
     }
 }
 
 fn token(fields: &Map<String, Value>) -> Option<Token> {
     let access_token = text(fields, "access_token").filter(|token| !token.is_empty())?;
     let expires_in_seconds = u32::try_from(integer(fields, "expires_in")?).ok()?;
-    Some(Token {
-        access_token: Secret::new(access_token),
-        expires_in_seconds,
-    })
+    Some(Token { access_token: Secret::new(access_token), expires_in_seconds })
 }
 
 fn no_token(detail: &str) -> TokenError {
-    TokenError::Retry {
-        after_seconds: NO_REPLY_SECONDS,
-        detail: detail.to_owned(),
-    }
+    TokenError::Retry { after_seconds: NO_REPLY_SECONDS, detail: detail.to_owned() }
 }
 
 fn no_answer(detail: &str) -> ReadError {
-    ReadError::Retry {
-        after_seconds: NO_REPLY_SECONDS,
-        detail: detail.to_owned(),
-    }
+    ReadError::Retry { after_seconds: NO_REPLY_SECONDS, detail: detail.to_owned() }
 }
 
 fn bad_reply() -> ReadError {

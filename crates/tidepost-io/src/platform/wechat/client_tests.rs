@@ -52,9 +52,7 @@ fn is_whole(bytes: &[u8]) -> bool {
 
 fn http(status: u16, body: &str) -> Reaction {
     let length = body.len();
-    Reaction::Write(format!(
-        "HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
-    ))
+    Reaction::Write(format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"))
 }
 
 fn secret(text: &str) -> Secret {
@@ -64,13 +62,7 @@ fn secret(text: &str) -> Secret {
 async fn send_to(client: &WechatClient) -> CallResult {
     let data = BTreeMap::from([("thing1".to_owned(), "手冲咖啡两杯".to_owned())]);
     let page = Some("pages/order/detail?id=42");
-    let send = Send {
-        openid: "oUSER0001",
-        template: "TMPL_A",
-        long_term: false,
-        page,
-        data: &data,
-    };
+    let send = Send { openid: "oUSER0001", template: "TMPL_A", long_term: false, page, data: &data };
     client.send(&secret("TOKEN/1+2"), &send, TIMEOUT).await
 }
 
@@ -82,14 +74,8 @@ async fn send_and_get(reaction: Reaction) -> CallResult {
 }
 
 fn delivered(message_id: Option<&str>) -> CallResult {
-    let reply = Reply::Delivered {
-        message_id: message_id.map(str::to_owned),
-    };
-    CallResult::Answered(Answer {
-        code: 0,
-        message: "ok".to_owned(),
-        reply,
-    })
+    let reply = Reply::Delivered { message_id: message_id.map(str::to_owned) };
+    CallResult::Answered(Answer { code: 0, message: "ok".to_owned(), reply })
 }
 
 #[tokio::test]
@@ -98,10 +84,7 @@ async fn a_send_is_the_documented_request() {
     assert_eq!(send_to(&client).await, delivered(Some("3248682510344192008")));
     let request = server.await.unwrap();
     let (head, body) = request.split_once("\r\n\r\n").unwrap();
-    assert!(
-        head.starts_with("POST /cgi-bin/message/subscribe/send?access_token=TOKEN%2F1%2B2 HTTP/1.1\r\n"),
-        "{head}"
-    );
+    assert!(head.starts_with("POST /cgi-bin/message/subscribe/send?access_token=TOKEN%2F1%2B2 HTTP/1.1\r\n"), "{head}");
     assert!(head.to_lowercase().contains("content-type: application/json"), "{head}");
     assert!(body.contains("手冲咖啡两杯"), "raw UTF-8: {body}");
     let expected = json!({"touser": "oUSER0001", "template_id": "TMPL_A", "page": "pages/order/detail?id=42",
@@ -122,47 +105,19 @@ async fn the_message_id_is_a_number_a_text_or_absent() {
         assert_eq!(send_and_get(http(200, &body)).await, delivered(expected), "{body}");
     }
     let quiet = send_and_get(http(200, r#"{"msgid":7}"#)).await;
-    assert!(matches!(
-        quiet,
-        CallResult::Answered(Answer {
-            code: 0,
-            reply: Reply::Delivered { .. },
-            ..
-        })
-    ));
+    assert!(matches!(quiet, CallResult::Answered(Answer { code: 0, reply: Reply::Delivered { .. }, .. })));
 }
 
 #[tokio::test]
 async fn an_error_code_is_an_answer_whatever_the_status() {
     for status in [200, 500] {
-        let result = send_and_get(http(
-            status,
-            r#"{"errcode":43101,"errmsg":"user refuse to accept the msg"}"#,
-        ))
-        .await;
+        let result = send_and_get(http(status, r#"{"errcode":43101,"errmsg":"user refuse to accept the msg"}"#)).await;
         let message = "user refuse to accept the msg".to_owned();
-        assert_eq!(
-            result,
-            CallResult::Answered(Answer {
-                code: 43101,
-                message,
-                reply: Reply::NoGrant
-            })
-        );
+        assert_eq!(result, CallResult::Answered(Answer { code: 43101, message, reply: Reply::NoGrant }));
     }
     let busy = send_and_get(http(200, r#"{"errcode":"-1","errmsg":"system error"}"#)).await;
-    let reply = Reply::Retry {
-        after_seconds: 1,
-        reason: RetryReason::Busy,
-    };
-    assert_eq!(
-        busy,
-        CallResult::Answered(Answer {
-            code: -1,
-            message: "system error".to_owned(),
-            reply
-        })
-    );
+    let reply = Reply::Retry { after_seconds: 1, reason: RetryReason::Busy };
+    assert_eq!(busy, CallResult::Answered(Answer { code: -1, message: "system error".to_owned(), reply }));
 }
 
 #[tokio::test]
@@ -187,9 +142,7 @@ async fn what_is_no_reply_of_wechat_is_unknown() {
     ];
     for (at, reaction) in reactions.into_iter().enumerate() {
         let result = send_and_get(reaction).await;
-        let CallResult::Unknown { detail } = result else {
-            panic!("{at}: {result:?}")
-        };
+        let CallResult::Unknown { detail } = result else { panic!("{at}: {result:?}") };
         assert!(!detail.contains("TOKEN") && !detail.contains("127.0.0.1"), "{detail}");
     }
 }
@@ -201,9 +154,7 @@ async fn a_refused_connection_is_not_sent() {
     drop(listener);
     for base_url in [base_url, "not an address".to_owned()] {
         let result = send_to(&WechatClient::new(http_client().unwrap(), base_url)).await;
-        let CallResult::NotSent { detail } = result else {
-            panic!("{result:?}")
-        };
+        let CallResult::NotSent { detail } = result else { panic!("{result:?}") };
         assert!(!detail.contains("TOKEN"), "{detail}");
     }
 }
@@ -224,13 +175,7 @@ async fn a_token_comes_from_stable_token() {
 
 #[test]
 fn a_token_is_fresh_until_shortly_before_its_end() {
-    let fresh = |expires_in_seconds| {
-        Token {
-            access_token: secret("x"),
-            expires_in_seconds,
-        }
-        .fresh_seconds()
-    };
+    let fresh = |expires_in_seconds| Token { access_token: secret("x"), expires_in_seconds }.fresh_seconds();
     assert_eq!([7200, 1500, 1000, 300, 0].map(fresh), [5760, 1200, 700, 0, 0]);
 }
 
@@ -238,19 +183,13 @@ fn a_token_is_fresh_until_shortly_before_its_end() {
 async fn token_errors_say_whether_to_try_again() {
     for (reaction, retries) in [
         (http(200, r#"{"errcode":-1,"errmsg":"system error"}"#), true),
-        (
-            http(200, r#"{"errcode":45009,"errmsg":"reach max minute limit"}"#),
-            true,
-        ),
+        (http(200, r#"{"errcode":45009,"errmsg":"reach max minute limit"}"#), true),
         (http(200, "{}"), true),
         (http(503, ""), true),
         (http(200, r#"{"errcode":40001,"errmsg":"invalid secret"}"#), false),
         (http(200, r#"{"errcode":40125,"errmsg":"invalid appsecret"}"#), false),
         (http(200, r#"{"errcode":40164,"errmsg":"invalid ip 1.2.3.4"}"#), false),
-        (
-            http(200, r#"{"errcode":45009,"errmsg":"reach max daily limit"}"#),
-            false,
-        ),
+        (http(200, r#"{"errcode":45009,"errmsg":"reach max daily limit"}"#), false),
     ] {
         let (client, _server) = serve(reaction).await;
         let error = client.fetch_token("wx1", &secret("SECRET"), false).await.unwrap_err();
@@ -269,20 +208,10 @@ async fn templates_are_read_with_their_fields() {
         {"priTmplId": "TMPL_X", "title": "?", "type": 4, "content": ""}]});
     let (client, server) = serve(http(200, &body.to_string())).await;
     let templates = client.templates(&secret("T")).await.unwrap();
-    assert!(
-        server
-            .await
-            .unwrap()
-            .starts_with("GET /wxaapi/newtmpl/gettemplate?access_token=T HTTP/1.1")
-    );
-    let [first, second] = templates.as_slice() else {
-        panic!("{templates:?}")
-    };
+    assert!(server.await.unwrap().starts_with("GET /wxaapi/newtmpl/gettemplate?access_token=T HTTP/1.1"));
+    let [first, second] = templates.as_slice() else { panic!("{templates:?}") };
     assert_eq!((first.id.as_str(), first.title.as_str()), ("TMPL_A", "订单发货提醒"));
-    assert_eq!(
-        (first.kind, second.kind),
-        (TemplateKind::OneTime, TemplateKind::LongTerm)
-    );
+    assert_eq!((first.kind, second.kind), (TemplateKind::OneTime, TemplateKind::LongTerm));
     let keys: Vec<&str> = first.fields.iter().map(|field| field.key.as_str()).collect();
     assert_eq!(keys, ["thing1", "time2", "enum_string3"]);
     assert_eq!(first.fields[2].values, ["顺丰", "京东"]);
@@ -318,32 +247,12 @@ async fn quota_is_read_for_a_path() {
         "rate_limit": {"call_count": 600, "refresh_second": 60}, "component_rate_limit": {}});
     let (client, server) = serve(http(200, &body.to_string())).await;
     let quota = client.quota(&secret("T"), SEND_PATH).await.unwrap();
-    let rate_limit = Some(RateLimit {
-        call_count: 600,
-        window_seconds: 60,
-    });
-    assert_eq!(
-        quota,
-        Quota {
-            daily_limit: 30_000_000,
-            used: 12,
-            remain: 29_999_988,
-            rate_limit
-        }
-    );
+    let rate_limit = Some(RateLimit { call_count: 600, window_seconds: 60 });
+    assert_eq!(quota, Quota { daily_limit: 30_000_000, used: 12, remain: 29_999_988, rate_limit });
     let request = server.await.unwrap();
-    assert!(
-        request.starts_with("POST /cgi-bin/openapi/quota/get?access_token=T HTTP/1.1"),
-        "{request}"
-    );
-    assert!(
-        request.ends_with(r#"{"cgi_path":"/cgi-bin/message/subscribe/send"}"#),
-        "{request}"
-    );
-    let (client, _server) = serve(http(
-        200,
-        r#"{"errcode":0,"quota":{"daily_limit":1,"used":0,"remain":1},"rate_limit":{}}"#,
-    ))
-    .await;
+    assert!(request.starts_with("POST /cgi-bin/openapi/quota/get?access_token=T HTTP/1.1"), "{request}");
+    assert!(request.ends_with(r#"{"cgi_path":"/cgi-bin/message/subscribe/send"}"#), "{request}");
+    let (client, _server) =
+        serve(http(200, r#"{"errcode":0,"quota":{"daily_limit":1,"used":0,"remain":1},"rate_limit":{}}"#)).await;
     assert_eq!(client.quota(&secret("T"), SEND_PATH).await.unwrap().rate_limit, None);
 }

@@ -12,10 +12,8 @@ use subtle::ConstantTimeEq;
 use thiserror::Error;
 
 /// The key's text carries 258 bits of which the last two count for nothing: a strict decoder fails on real keys (B2).
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
-);
+const BASE64: GeneralPurpose =
+    GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
 
 /// Characters of an `EncodingAESKey` (B).
 const KEY_CHARACTERS: usize = 43;
@@ -164,10 +162,7 @@ mod tests {
     }
 
     fn is_message_signed(vector: &Encrypted) -> bool {
-        is_signed(
-            &vector.msg_signature,
-            [&vector.token, &vector.timestamp, &vector.nonce, &vector.encrypt],
-        )
+        is_signed(&vector.msg_signature, [&vector.token, &vector.timestamp, &vector.nonce, &vector.encrypt])
     }
 
     #[test]
@@ -211,11 +206,7 @@ mod tests {
     #[test]
     fn negative_vectors_are_refused() {
         assert_eq!(Vectors::read().negative.len(), 5);
-        for name in [
-            "wrong_msg_signature",
-            "url_signature_used_instead",
-            "truncated_ciphertext",
-        ] {
+        for name in ["wrong_msg_signature", "url_signature_used_instead", "truncated_ciphertext"] {
             let (vector, expect) = negative(name);
             assert!(!is_message_signed(&vector), "{name}: {expect}");
         }
@@ -225,11 +216,7 @@ mod tests {
         assert_eq!(refused.unwrap_err(), DecryptError::BadCiphertext, "{expect}");
         let (other, expect) = negative("wrong_appid");
         assert!(is_message_signed(&other));
-        assert_eq!(
-            decrypt(&other.encrypt, &key, &other.appid).unwrap_err(),
-            DecryptError::WrongAppId,
-            "{expect}"
-        );
+        assert_eq!(decrypt(&other.encrypt, &key, &other.appid).unwrap_err(), DecryptError::WrongAppId, "{expect}");
         let (short, expect) = negative("bad_aes_key_length");
         assert!(AesKey::parse(&short.encoding_aes_key).is_err(), "{expect}");
     }
@@ -239,13 +226,7 @@ mod tests {
         let key = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
         assert!(AesKey::parse(key).is_ok(), "G leaves two bits set");
         assert_eq!(format!("{:?}", AesKey::parse(key).unwrap()), "AesKey(…)");
-        for bad in [
-            "",
-            &key[1..],
-            &format!("{key}="),
-            &key.replace('a', "!"),
-            &key.replace('a', "é"),
-        ] {
+        for bad in ["", &key[1..], &format!("{key}="), &key.replace('a', "!"), &key.replace('a', "é")] {
             assert!(AesKey::parse(bad).is_err(), "{bad}");
         }
     }
@@ -259,16 +240,10 @@ mod tests {
             let mut tampered = cipher.clone();
             tampered[at] ^= 1;
             let text = BASE64.encode(tampered);
-            assert!(!is_signed(
-                &vector.msg_signature,
-                [&vector.token, &vector.timestamp, &vector.nonce, &text]
-            ));
+            assert!(!is_signed(&vector.msg_signature, [&vector.token, &vector.timestamp, &vector.nonce, &text]));
             // Without the signature CBC itself would let the random bytes be changed, nothing else.
             let opened = decrypt(&text, &key, &vector.appid);
-            assert!(
-                at < RANDOM_BYTES || opened.ok().as_deref() != Some(vector.plaintext.as_bytes()),
-                "byte {at}"
-            );
+            assert!(at < RANDOM_BYTES || opened.ok().as_deref() != Some(vector.plaintext.as_bytes()), "byte {at}");
         }
     }
 
@@ -295,17 +270,10 @@ mod tests {
             ("length past any end", close(&length_huge)),
         ];
         for (name, text) in cases {
-            assert_eq!(
-                decrypt(&text, &key, "wx").unwrap_err(),
-                DecryptError::BadCiphertext,
-                "{name}"
-            );
+            assert_eq!(decrypt(&text, &key, "wx").unwrap_err(), DecryptError::BadCiphertext, "{name}");
         }
         let mut uneven = vec![2_u8; 32];
         uneven[30] = 1;
-        assert_eq!(
-            decrypt(&close(&uneven), &key, "wx").unwrap_err(),
-            DecryptError::BadCiphertext
-        );
+        assert_eq!(decrypt(&close(&uneven), &key, "wx").unwrap_err(), DecryptError::BadCiphertext);
     }
 }

@@ -12,11 +12,7 @@ const XML_DEPTH_MAX: usize = 16;
 /// or an entity beyond the predefined ones (platforms.md B2).
 pub(super) fn parse(text: &str) -> Option<Map<String, Value>> {
     let text = text.trim_start_matches('\u{feff}').trim_start();
-    let value = if text.starts_with('<') {
-        parse_xml(text)?
-    } else {
-        serde_json::from_str(text).ok()?
-    };
+    let value = if text.starts_with('<') { parse_xml(text)? } else { serde_json::from_str(text).ok()? };
     match value {
         Value::Object(fields) => Some(fields),
         _ => None,
@@ -53,9 +49,7 @@ pub(super) fn leaves(fields: &Map<String, Value>) -> Vec<String> {
 fn add_leaves(path: &str, value: &Value, leaves: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
-            fields
-                .iter()
-                .for_each(|(name, value)| add_leaves(&format!("{path}.{name}"), value, leaves));
+            fields.iter().for_each(|(name, value)| add_leaves(&format!("{path}.{name}"), value, leaves));
         }
         Value::Array(items) => items.iter().for_each(|item| add_leaves(path, item, leaves)),
         Value::String(text) => leaves.push(format!("{path}={text}")),
@@ -72,19 +66,11 @@ struct Element {
 
 impl Element {
     fn new(name: String) -> Self {
-        Self {
-            name,
-            text: String::new(),
-            children: Map::new(),
-        }
+        Self { name, text: String::new(), children: Map::new() }
     }
 
     fn value(self) -> Value {
-        if self.children.is_empty() {
-            Value::String(self.text)
-        } else {
-            Value::Object(self.children)
-        }
+        if self.children.is_empty() { Value::String(self.text) } else { Value::Object(self.children) }
     }
 
     fn add(&mut self, name: String, value: Value) {

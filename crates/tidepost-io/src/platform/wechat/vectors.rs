@@ -62,19 +62,13 @@ pub struct MessageSignature {
 
 impl Vectors {
     pub fn read() -> Self {
-        let text = include_str!(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../../tests/fixtures/wechat_crypto_vectors.json"
-        ));
+        let text =
+            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/wechat_crypto_vectors.json"));
         serde_json::from_str(text).unwrap()
     }
 
     pub fn encrypted(name: &str) -> Encrypted {
-        Self::read()
-            .encrypted
-            .into_iter()
-            .find(|vector| vector.name == name)
-            .unwrap()
+        Self::read().encrypted.into_iter().find(|vector| vector.name == name).unwrap()
     }
 }
 

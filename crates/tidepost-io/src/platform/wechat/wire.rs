@@ -88,23 +88,11 @@ impl ListedTemplate {
             _ => return None,
         };
         let enums = self.enums.unwrap_or_default();
-        let values = |key: &str| {
-            enums
-                .iter()
-                .find(|listed| listed.is_for(key))
-                .map(|listed| listed.enum_value_list.clone())
-        };
-        let field = |key: &str| WechatField {
-            key: key.to_owned(),
-            values: values(key).unwrap_or_default(),
-        };
+        let values =
+            |key: &str| enums.iter().find(|listed| listed.is_for(key)).map(|listed| listed.enum_value_list.clone());
+        let field = |key: &str| WechatField { key: key.to_owned(), values: values(key).unwrap_or_default() };
         let fields = field_keys(&self.content).into_iter().map(field).collect();
-        Some(WechatTemplate {
-            id: self.id,
-            title: self.title,
-            kind,
-            fields,
-        })
+        Some(WechatTemplate { id: self.id, title: self.title, kind, fields })
     }
 }
 

@@ -35,11 +35,7 @@ pub(super) async fn serve(listener: TcpListener, dynamodb_at: SocketAddr, stop: 
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let dynamodb = Client::builder(TokioExecutor::new()).build(connector);
-    let front = Front {
-        dynamodb,
-        dynamodb_at,
-        sqs: SqsService::new(),
-    };
+    let front = Front { dynamodb, dynamodb_at, sqs: SqsService::new() };
     let router = Router::new().fallback(call).with_state(Arc::new(front));
     serve::serve("the AWS stand-ins", listener, router, stop).await;
 }
@@ -52,10 +48,7 @@ async fn call(State(front): State<Arc<Front>>, request: Request) -> Response {
 }
 
 fn operation(headers: &HeaderMap) -> &str {
-    headers
-        .get(TARGET)
-        .and_then(|target| target.to_str().ok())
-        .unwrap_or_default()
+    headers.get(TARGET).and_then(|target| target.to_str().ok()).unwrap_or_default()
 }
 
 impl Front {
@@ -83,15 +76,7 @@ impl Front {
             return refused.into_response();
         }
         let (method, uri) = (head.method.to_string(), head.uri.to_string());
-        let answer = self
-            .sqs
-            .handle(MockRequest {
-                method,
-                uri,
-                headers: head.headers,
-                body,
-            })
-            .await;
+        let answer = self.sqs.handle(MockRequest { method, uri, headers: head.headers, body }).await;
         from_stand_in(answer)
     }
 }

@@ -22,11 +22,7 @@ pub(super) struct Refused {
 
 impl Refused {
     fn new(shape: &'static str, code: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            shape,
-            code,
-            message: message.into(),
-        }
+        Self { shape, code, message: message.into() }
     }
 }
 
@@ -73,19 +69,11 @@ pub(super) fn check(operation: &str, body: &[u8]) -> Result<(), Refused> {
 fn check_send(send: &Send) -> Result<(), Refused> {
     if send.message_body.is_empty() {
         let message = "The request must contain the parameter MessageBody.";
-        return Err(Refused::new(
-            "MissingRequiredParameterException",
-            "MissingParameter",
-            message,
-        ));
+        return Err(Refused::new("MissingRequiredParameterException", "MissingParameter", message));
     }
     if send.message_body.len() > MESSAGE_BYTES_MAX {
         let message = "One or more parameters are invalid. Reason: Message must be shorter than 1048576 bytes.";
-        return Err(Refused::new(
-            "InvalidParameterValueException",
-            "InvalidParameterValue",
-            message,
-        ));
+        return Err(Refused::new("InvalidParameterValueException", "InvalidParameterValue", message));
     }
     Ok(())
 }
@@ -96,11 +84,7 @@ fn check_batch(batch: &Batch) -> Result<(), Refused> {
     let ids: HashSet<&str> = batch.entries.iter().map(|entry| entry.id.as_str()).collect();
     if count == 0 {
         let message = "There should be at least one SendMessageBatchRequestEntry in the request.";
-        return Err(Refused::new(
-            "EmptyBatchRequest",
-            "AWS.SimpleQueueService.EmptyBatchRequest",
-            message,
-        ));
+        return Err(Refused::new("EmptyBatchRequest", "AWS.SimpleQueueService.EmptyBatchRequest", message));
     }
     if count > BATCH_MAX {
         let message = format!("Maximum number of entries per request are {BATCH_MAX}. You have sent {count}.");
@@ -109,20 +93,12 @@ fn check_batch(batch: &Batch) -> Result<(), Refused> {
     }
     if ids.len() < count {
         let code = "AWS.SimpleQueueService.BatchEntryIdsNotDistinct";
-        return Err(Refused::new(
-            "BatchEntryIdsNotDistinct",
-            code,
-            "Two or more batch entries have the same Id.",
-        ));
+        return Err(Refused::new("BatchEntryIdsNotDistinct", code, "Two or more batch entries have the same Id."));
     }
     if size > MESSAGE_BYTES_MAX {
         let message =
             format!("Batch requests cannot be longer than {MESSAGE_BYTES_MAX} bytes. You have sent {size} bytes.");
-        return Err(Refused::new(
-            "BatchRequestTooLong",
-            "AWS.SimpleQueueService.BatchRequestTooLong",
-            message,
-        ));
+        return Err(Refused::new("BatchRequestTooLong", "AWS.SimpleQueueService.BatchRequestTooLong", message));
     }
     Ok(())
 }
@@ -133,11 +109,7 @@ fn check_receive(receive: &Receive) -> Result<(), Refused> {
             let message = format!(
                 "Value {count} for parameter MaxNumberOfMessages is invalid. Reason: Must be between 1 and {BATCH_MAX}, if provided."
             );
-            Err(Refused::new(
-                "InvalidParameterValueException",
-                "InvalidParameterValue",
-                message,
-            ))
+            Err(Refused::new("InvalidParameterValueException", "InvalidParameterValue", message))
         }
         _ => Ok(()),
     }
@@ -148,9 +120,7 @@ mod tests {
     use super::*;
 
     fn shape(operation: &str, body: &serde_json::Value) -> Option<&'static str> {
-        check(operation, body.to_string().as_bytes())
-            .err()
-            .map(|refused| refused.shape)
+        check(operation, body.to_string().as_bytes()).err().map(|refused| refused.shape)
     }
 
     fn batch(count: usize, body: &str) -> serde_json::Value {
@@ -161,10 +131,7 @@ mod tests {
     #[test]
     fn a_batch_of_ten_passes_and_of_eleven_does_not() {
         assert_eq!(shape("SendMessageBatch", &batch(10, "x")), None);
-        assert_eq!(
-            shape("SendMessageBatch", &batch(11, "x")),
-            Some("TooManyEntriesInBatchRequest")
-        );
+        assert_eq!(shape("SendMessageBatch", &batch(11, "x")), Some("TooManyEntriesInBatchRequest"));
         assert_eq!(shape("DeleteMessageBatch", &batch(0, "")), Some("EmptyBatchRequest"));
     }
 
@@ -181,10 +148,7 @@ mod tests {
 
     #[test]
     fn a_receive_takes_one_to_ten() {
-        assert_eq!(
-            shape("ReceiveMessage", &serde_json::json!({"MaxNumberOfMessages": 10})),
-            None
-        );
+        assert_eq!(shape("ReceiveMessage", &serde_json::json!({"MaxNumberOfMessages": 10})), None);
         let eleven = serde_json::json!({"MaxNumberOfMessages": 11});
         assert_eq!(shape("ReceiveMessage", &eleven), Some("InvalidParameterValueException"));
     }

@@ -73,11 +73,7 @@ impl StandIns {
         let stop = Stop::default();
         let dynamodb = tokio::spawn(serve_dynamodb(private, database, stop.clone()));
         let front = tokio::spawn(front::serve(public, private_at, stop.clone()));
-        Ok(Self {
-            url: format!("http://{public_at}"),
-            stop,
-            servers: vec![front, dynamodb],
-        })
+        Ok(Self { url: format!("http://{public_at}"), stop, servers: vec![front, dynamodb] })
     }
 
     /// The endpoint of both services.

@@ -27,10 +27,7 @@ pub struct QueueSettings {
 
 impl Default for QueueSettings {
     fn default() -> Self {
-        Self {
-            visibility_seconds: 60,
-            receive_count_max: 5,
-        }
+        Self { visibility_seconds: 60, receive_count_max: 5 }
     }
 }
 
@@ -65,34 +62,19 @@ pub async fn create(aws: &SdkConfig, settings: QueueSettings) -> Result<Resource
     };
     create_table(&dynamodb).await.map_err(at("the table"))?;
     expire(&dynamodb).await.map_err(at("the table's expiry"))?;
-    let visibility = (
-        QueueAttributeName::VisibilityTimeout,
-        settings.visibility_seconds.to_string(),
-    );
-    let dead = create_queue(&sqs, NOW_DEAD_LETTERS, &[])
-        .await
-        .map_err(at("the dead-letter queue"))?;
+    let visibility = (QueueAttributeName::VisibilityTimeout, settings.visibility_seconds.to_string());
+    let dead = create_queue(&sqs, NOW_DEAD_LETTERS, &[]).await.map_err(at("the dead-letter queue"))?;
     let redrive = serde_json::json!({"deadLetterTargetArn": dead.arn, "maxReceiveCount": settings.receive_count_max});
     let redrive = (QueueAttributeName::RedrivePolicy, redrive.to_string());
-    let now = create_queue(&sqs, NOW_QUEUE, &[visibility, redrive])
-        .await
-        .map_err(at("the queue"))?;
-    Ok(Resources {
-        now,
-        now_dead_letters: dead,
-    })
+    let now = create_queue(&sqs, NOW_QUEUE, &[visibility, redrive]).await.map_err(at("the queue"))?;
+    Ok(Resources { now, now_dead_letters: dead })
 }
 
 async fn create_table(dynamodb: &aws_sdk_dynamodb::Client) -> Result<(), String> {
-    let mut table = dynamodb
-        .create_table()
-        .table_name(TABLE)
-        .billing_mode(BillingMode::PayPerRequest);
+    let mut table = dynamodb.create_table().table_name(TABLE).billing_mode(BillingMode::PayPerRequest);
     for (name, kind) in [("pk", KeyType::Hash), ("sk", KeyType::Range)] {
         let key = KeySchemaElement::builder().attribute_name(name).key_type(kind).build();
-        let definition = AttributeDefinition::builder()
-            .attribute_name(name)
-            .attribute_type(ScalarAttributeType::S);
+        let definition = AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S);
         table = table
             .key_schema(key.map_err(|error| error.to_string())?)
             .attribute_definitions(definition.build().map_err(|error| error.to_string())?);
@@ -105,18 +87,9 @@ async fn create_table(dynamodb: &aws_sdk_dynamodb::Client) -> Result<(), String>
 }
 
 async fn expire(dynamodb: &aws_sdk_dynamodb::Client) -> Result<(), String> {
-    let ttl = TimeToLiveSpecification::builder()
-        .enabled(true)
-        .attribute_name("ttl")
-        .build();
+    let ttl = TimeToLiveSpecification::builder().enabled(true).attribute_name("ttl").build();
     let ttl = ttl.map_err(|error| error.to_string())?;
-    match dynamodb
-        .update_time_to_live()
-        .table_name(TABLE)
-        .time_to_live_specification(ttl)
-        .send()
-        .await
-    {
+    match dynamodb.update_time_to_live().table_name(TABLE).time_to_live_specification(ttl).send().await {
         Ok(_) => Ok(()),
         // It says so when another host, or an earlier start, has switched it on.
         Err(error) if error.code() == Some("ValidationException") => Ok(()),
@@ -129,10 +102,7 @@ async fn create_queue(
     name: &str,
     attributes: &[(QueueAttributeName, String)],
 ) -> Result<Queue, String> {
-    let call = sqs
-        .create_queue()
-        .queue_name(name)
-        .set_attributes(Some(attributes.iter().cloned().collect()));
+    let call = sqs.create_queue().queue_name(name).set_attributes(Some(attributes.iter().cloned().collect()));
     if let Err(error) = call.send().await
         // There with other settings: another host made it, and its settings stay.
         && !error.code().is_some_and(|code| code.contains("QueueAlreadyExists") || code.contains("QueueNameExists"))
@@ -142,19 +112,8 @@ async fn create_queue(
     let url = sqs.get_queue_url().queue_name(name).send().await;
     let url = url.map_err(|error| aws_sdk_sqs::error::DisplayErrorContext(error).to_string())?;
     let url = url.queue_url.ok_or("the queue has no URL")?;
-    let call = sqs
-        .get_queue_attributes()
-        .queue_url(&url)
-        .attribute_names(QueueAttributeName::QueueArn);
-    let answer = call
-        .send()
-        .await
-        .map_err(|error| aws_sdk_sqs::error::DisplayErrorContext(error).to_string())?;
-    let arn = answer
-        .attributes
-        .and_then(|mut all| all.remove(&QueueAttributeName::QueueArn));
-    Ok(Queue {
-        url,
-        arn: arn.ok_or("the queue has no ARN")?,
-    })
+    let call = sqs.get_queue_attributes().queue_url(&url).attribute_names(QueueAttributeName::QueueArn);
+    let answer = call.send().await.map_err(|error| aws_sdk_sqs::error::DisplayErrorContext(error).to_string())?;
+    let arn = answer.attributes.and_then(|mut all| all.remove(&QueueAttributeName::QueueArn));
+    Ok(Queue { url, arn: arn.ok_or("the queue has no ARN")? })
 }

@@ -64,10 +64,7 @@ impl Activity {
             *counts.of(work) += 1;
             counts.begun += 1;
         });
-        Guard {
-            activity: self.clone(),
-            work,
-        }
+        Guard { activity: self.clone(), work }
     }
 
     /// What is in flight now.

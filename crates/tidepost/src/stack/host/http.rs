@@ -71,11 +71,7 @@ async fn read(body: Body) -> Read {
             break;
         }
     }
-    if size > BODY_BYTES_MAX {
-        Read::TooLarge
-    } else {
-        Read::Whole(kept)
-    }
+    if size > BODY_BYTES_MAX { Read::TooLarge } else { Read::Whole(kept) }
 }
 
 async fn run(context: &Context, function: HttpFunction, head: &Parts, body: &[u8], peer: SocketAddr) -> Response {
@@ -88,21 +84,12 @@ async fn run(context: &Context, function: HttpFunction, head: &Parts, body: &[u8
     };
     let answer = invoke(function.name(), &context.activity, &context.stop, handler).await;
     let response = answer.ok().and_then(|answer| respond(function, answer));
-    response.unwrap_or_else(|| {
-        problem(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal_error",
-            "the function failed",
-        )
-    })
+    response.unwrap_or_else(|| problem(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "the function failed"))
 }
 
 fn event(context: &Context, head: &Parts, body: &[u8], peer: SocketAddr) -> String {
-    let headers: Vec<(&str, &str)> = head
-        .headers
-        .iter()
-        .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)))
-        .collect();
+    let headers: Vec<(&str, &str)> =
+        head.headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?))).collect();
     let call = Call {
         method: head.method.as_str(),
         path: head.uri.path(),
@@ -127,16 +114,8 @@ fn respond(function: HttpFunction, answer: Answer) -> Option<Response> {
             return None;
         }
     }
-    let cookies = answer
-        .cookies
-        .iter()
-        .map(|cookie| (header::SET_COOKIE.as_str(), cookie));
-    for (name, value) in answer
-        .headers
-        .iter()
-        .map(|(name, value)| (name.as_str(), value))
-        .chain(cookies)
-    {
+    let cookies = answer.cookies.iter().map(|cookie| (header::SET_COOKIE.as_str(), cookie));
+    for (name, value) in answer.headers.iter().map(|(name, value)| (name.as_str(), value)).chain(cookies) {
         match (header::HeaderName::try_from(name), HeaderValue::from_str(value)) {
             (Ok(name), Ok(value)) => drop(response.headers_mut().append(name, value)),
             _ => refused("a header"),
@@ -159,10 +138,5 @@ fn problem(status: StatusCode, code: &str, detail: &str) -> Response {
         "code": code,
         "detail": detail,
     });
-    (
-        status,
-        [(header::CONTENT_TYPE, "application/problem+json")],
-        body.to_string(),
-    )
-        .into_response()
+    (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
 }

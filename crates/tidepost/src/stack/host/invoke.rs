@@ -55,14 +55,7 @@ pub(super) fn request_id() -> String {
     let version = (random & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
     let digits = format!("{version:032x}");
     let group = |from: usize, to: usize| digits.get(from..to).unwrap_or_default();
-    format!(
-        "{}-{}-{}-{}-{}",
-        group(0, 8),
-        group(8, 12),
-        group(12, 16),
-        group(16, 20),
-        group(20, 32)
-    )
+    format!("{}-{}-{}-{}-{}", group(0, 8), group(8, 12), group(12, 16), group(16, 20), group(20, 32))
 }
 
 fn panicked(error: tokio::task::JoinError) -> Failed {
@@ -70,10 +63,7 @@ fn panicked(error: tokio::task::JoinError) -> Failed {
         return Failed::Dropped;
     };
     let text = payload.downcast_ref::<&str>().map(ToString::to_string);
-    Failed::Panic(
-        text.or_else(|| payload.downcast_ref::<String>().cloned())
-            .unwrap_or_else(|| "no text".to_owned()),
-    )
+    Failed::Panic(text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no text".to_owned()))
 }
 
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
@@ -107,9 +97,7 @@ mod tests {
     async fn the_hosts_end_drops_a_handler_that_hangs() {
         let (activity, stop) = (Activity::default(), Stop::default());
         stop.finish();
-        let failed = invoke::<()>("metrics", &activity, &stop, std::future::pending())
-            .await
-            .unwrap_err();
+        let failed = invoke::<()>("metrics", &activity, &stop, std::future::pending()).await.unwrap_err();
         assert!(matches!(failed, Failed::Dropped));
         activity.settled().await;
     }

@@ -54,11 +54,7 @@ pub struct HostSettings {
 
 impl Default for HostSettings {
     fn default() -> Self {
-        Self {
-            batch_size: 100,
-            batching_window: Duration::from_millis(200),
-            maximum_concurrency: 4,
-        }
+        Self { batch_size: 100, batching_window: Duration::from_millis(200), maximum_concurrency: 4 }
     }
 }
 
@@ -83,11 +79,7 @@ impl Host {
     /// Starts the pump, the schedules and the HTTP front.
     #[must_use]
     pub fn start(app: App, api: TcpListener, sqs: aws_sdk_sqs::Client, now: Queue, settings: HostSettings) -> Self {
-        let context = Context {
-            app,
-            activity: Activity::default(),
-            stop: Stop::default(),
-        };
+        let context = Context { app, activity: Activity::default(), stop: Stop::default() };
         let pump = Pump::new(context.clone(), sqs.clone(), now.clone(), settings);
         let mut tasks = vec![tokio::spawn(pump.run())];
         let mut ticks = Vec::new();
@@ -98,13 +90,7 @@ impl Host {
         }
         let router = http::router(context.clone());
         tasks.push(tokio::spawn(serve("the API", api, router, context.stop.clone())));
-        Self {
-            context,
-            sqs,
-            now,
-            ticks,
-            tasks,
-        }
+        Self { context, sqs, now, ticks, tasks }
     }
 
     /// What is going on.

@@ -47,13 +47,7 @@ pub(super) struct Pump {
 impl Pump {
     pub(super) fn new(context: Context, sqs: Client, queue: Queue, settings: HostSettings) -> Self {
         let slots = Arc::new(Semaphore::new(settings.maximum_concurrency));
-        Self {
-            context,
-            sqs,
-            queue,
-            settings,
-            slots,
-        }
+        Self { context, sqs, queue, settings, slots }
     }
 
     /// Runs until the host ends.
@@ -92,14 +86,8 @@ impl Pump {
     async fn receive(&self, wait_seconds: i32) -> Vec<Message> {
         let count = self.settings.batch_size.clamp(1, CALL_MESSAGES_MAX);
         let call = self.sqs.receive_message().queue_url(&self.queue.url);
-        let call = call
-            .max_number_of_messages(i32::try_from(count).unwrap_or(1))
-            .wait_time_seconds(wait_seconds);
-        match call
-            .message_system_attribute_names(MessageSystemAttributeName::All)
-            .send()
-            .await
-        {
+        let call = call.max_number_of_messages(i32::try_from(count).unwrap_or(1)).wait_time_seconds(wait_seconds);
+        match call.message_system_attribute_names(MessageSystemAttributeName::All).send().await {
             Ok(answer) => answer.messages.unwrap_or_default(),
             Err(error) => {
                 tracing::error!(error = %DisplayErrorContext(error), "messages cannot be received");
@@ -143,22 +131,13 @@ impl Pump {
 
 /// What is deleted after an invocation. As in Lambda, a failure that names no message of the batch fails all of it.
 fn done<'a>(batch: &'a [Message], answer: &SqsBatchResponse) -> Vec<&'a Message> {
-    let failed: HashSet<&str> = answer
-        .batch_item_failures
-        .iter()
-        .map(|failure| failure.item_identifier.as_str())
-        .collect();
-    let known: HashSet<&str> = batch
-        .iter()
-        .filter_map(|message| message.message_id.as_deref())
-        .collect();
+    let failed: HashSet<&str> =
+        answer.batch_item_failures.iter().map(|failure| failure.item_identifier.as_str()).collect();
+    let known: HashSet<&str> = batch.iter().filter_map(|message| message.message_id.as_deref()).collect();
     if !failed.is_subset(&known) {
         return Vec::new();
     }
-    batch
-        .iter()
-        .filter(|message| message.message_id.as_deref().is_some_and(|id| !failed.contains(id)))
-        .collect()
+    batch.iter().filter(|message| message.message_id.as_deref().is_some_and(|id| !failed.contains(id))).collect()
 }
 
 /// Whether a queue holds nothing at all: neither visible nor hidden nor delayed messages.
@@ -168,15 +147,10 @@ pub(super) async fn is_empty(sqs: &Client, queue_url: &str) -> bool {
         Attribute::ApproximateNumberOfMessagesNotVisible,
         Attribute::ApproximateNumberOfMessagesDelayed,
     ];
-    let call = sqs
-        .get_queue_attributes()
-        .queue_url(queue_url)
-        .set_attribute_names(Some(counted.to_vec()));
+    let call = sqs.get_queue_attributes().queue_url(queue_url).set_attribute_names(Some(counted.to_vec()));
     let Ok(answer) = call.send().await else { return false };
     let attributes = answer.attributes.unwrap_or_default();
-    counted
-        .iter()
-        .all(|name| attributes.get(name).is_some_and(|count| count == "0"))
+    counted.iter().all(|name| attributes.get(name).is_some_and(|count| count == "0"))
 }
 
 #[cfg(test)]
@@ -184,24 +158,16 @@ mod tests {
     use super::*;
 
     fn batch() -> Vec<Message> {
-        ["a", "b", "c"]
-            .map(|id| Message::builder().message_id(id).build())
-            .into()
+        ["a", "b", "c"].map(|id| Message::builder().message_id(id).build()).into()
     }
 
     fn answer(failed: &[&str]) -> SqsBatchResponse {
-        let failures: Vec<_> = failed
-            .iter()
-            .map(|id| serde_json::json!({"itemIdentifier": id}))
-            .collect();
+        let failures: Vec<_> = failed.iter().map(|id| serde_json::json!({"itemIdentifier": id})).collect();
         serde_json::from_value(serde_json::json!({"batchItemFailures": failures})).unwrap()
     }
 
     fn deleted(failed: &[&str]) -> Vec<String> {
-        done(&batch(), &answer(failed))
-            .iter()
-            .map(|message| message.message_id.clone().unwrap())
-            .collect()
+        done(&batch(), &answer(failed)).iter().map(|message| message.message_id.clone().unwrap()).collect()
     }
 
     #[test]

@@ -26,9 +26,7 @@ pub(super) struct Ticks {
 impl Ticks {
     /// As if the minute of `now` had been fired for already.
     pub(super) fn starting_at(now: Timestamp) -> Self {
-        Self {
-            last: Arc::new(AtomicI64::new(minute(now))),
-        }
+        Self { last: Arc::new(AtomicI64::new(minute(now))) }
     }
 
     /// Whether nothing is to be fired at `now`.
@@ -96,10 +94,7 @@ mod tests {
         let ticks = Ticks::starting_at(at("2026-11-21T10:00:30Z"));
         assert_eq!(ticks.next(), at("2026-11-21T10:01:00Z"));
         assert_eq!(ticks.take(at("2026-11-21T10:00:59.999Z")), None);
-        assert_eq!(
-            ticks.take(at("2026-11-21T10:01:00.004Z")),
-            Some(at("2026-11-21T10:01:00Z"))
-        );
+        assert_eq!(ticks.take(at("2026-11-21T10:01:00.004Z")), Some(at("2026-11-21T10:01:00Z")));
         assert_eq!(ticks.take(at("2026-11-21T10:01:59Z")), None);
     }
 

@@ -55,10 +55,7 @@ impl Call<'_> {
         if !self.body.is_empty() {
             let text = std::str::from_utf8(self.body).ok().filter(|_| self.has_text());
             fields.insert("isBase64Encoded".to_owned(), text.is_none().into());
-            fields.insert(
-                "body".to_owned(),
-                text.map_or_else(|| STANDARD.encode(self.body), str::to_owned).into(),
-            );
+            fields.insert("body".to_owned(), text.map_or_else(|| STANDARD.encode(self.body), str::to_owned).into());
         }
         event.to_string()
     }
@@ -86,18 +83,11 @@ impl Call<'_> {
     }
 
     fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(one, _)| one.eq_ignore_ascii_case(name))
-            .map(|(_, value)| *value)
+        self.headers.iter().find(|(one, _)| one.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
     }
 
     fn joined_headers(&self) -> Value {
-        joined(
-            self.headers
-                .iter()
-                .map(|(name, value)| (name.to_ascii_lowercase(), (*value).to_owned())),
-        )
+        joined(self.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), (*value).to_owned())))
     }
 
     fn joined_query(&self) -> Value {
@@ -151,11 +141,7 @@ impl Answer {
     #[must_use]
     pub fn into_body(self) -> Option<Vec<u8>> {
         let body = self.body.unwrap_or_default();
-        if self.is_base64_encoded {
-            STANDARD.decode(body).ok()
-        } else {
-            Some(body.into_bytes())
-        }
+        if self.is_base64_encoded { STANDARD.decode(body).ok() } else { Some(body.into_bytes()) }
     }
 }
 
@@ -207,11 +193,8 @@ mod tests {
 
     #[test]
     fn what_is_no_text_is_base64() {
-        for (media_type, body) in [
-            ("text/xml", &[0xff, 0xfe][..]),
-            ("application/octet-stream", b"abc"),
-            ("", b"abc"),
-        ] {
+        for (media_type, body) in [("text/xml", &[0xff, 0xfe][..]), ("application/octet-stream", b"abc"), ("", b"abc")]
+        {
             let event: Value = serde_json::from_str(&call(&[("content-type", media_type)], body).event()).unwrap();
             assert_eq!(event["isBase64Encoded"], true, "{media_type}");
             assert_eq!(event["body"], STANDARD.encode(body), "{media_type}");

@@ -34,16 +34,8 @@ mod tests {
     #[test]
     fn the_event_is_the_documented_one() {
         let at = "2026-11-21T02:01:00Z".parse().unwrap();
-        let event = event(
-            "53dc4d37-cffa-4f76-80c9-8b7d4a4d2eaa",
-            "tidepost-release",
-            "us-east-1",
-            at,
-        );
-        assert_eq!(
-            serde_json::from_str::<Value>(&event).unwrap(),
-            serde_json::from_str::<Value>(FIXTURE).unwrap()
-        );
+        let event = event("53dc4d37-cffa-4f76-80c9-8b7d4a4d2eaa", "tidepost-release", "us-east-1", at);
+        assert_eq!(serde_json::from_str::<Value>(&event).unwrap(), serde_json::from_str::<Value>(FIXTURE).unwrap());
     }
 
     #[test]
