@@ -253,7 +253,8 @@ mod tests {
     fn typical() -> Person {
         let now: Timestamp = "2026-11-21T12:00:00+08:00".parse().unwrap();
         let id = SubscriberId::new("shop", OPENID);
-        let channel: Channel = serde_json::from_str(r#"{"platform":"wechat_mini","app_id":"wx1","secret_ref":"env:S"}"#).unwrap();
+        let channel: Channel =
+            serde_json::from_str(r#"{"platform":"wechat_mini","app_id":"wx1","secret_ref":"env:S"}"#).unwrap();
         let template = serde_json::from_str(r#"{"title":"t","fields":[{"key":"thing1"}]}"#).unwrap();
         let mut person = Person::default();
         for consent in 0..20_u8 {
@@ -283,13 +284,28 @@ mod tests {
             };
             let mut channel = channel.clone();
             channel.policy.quiet_hours = None;
-            let case = Case { person: &person, offer: &offer, channel: &channel, health: &Health::default(), template: &template, now: at };
+            let case = Case {
+                person: &person,
+                offer: &offer,
+                channel: &channel,
+                health: &Health::default(),
+                template: &template,
+                now: at,
+            };
             let Step::Swap(reserved) = reserve(&case, Nonce([7; 8]), None) else { panic!("send {send} may go") };
             person = reserved.person;
         }
         for (name, value) in [
-            ("name", "王小明"), ("city", "杭州"), ("level", "gold"), ("birthday", "0513"), ("store", "西湖店"), ("size", "L"),
-            ("source", "menu"), ("pet", "cat"), ("coffee", "手冲"), ("last_sku", "B-20931"),
+            ("name", "王小明"),
+            ("city", "杭州"),
+            ("level", "gold"),
+            ("birthday", "0513"),
+            ("store", "西湖店"),
+            ("size", "L"),
+            ("source", "menu"),
+            ("pet", "cat"),
+            ("coffee", "手冲"),
+            ("last_sku", "B-20931"),
         ] {
             person.attributes.insert(name.into(), value.into());
         }

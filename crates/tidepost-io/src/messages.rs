@@ -242,7 +242,6 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when DynamoDB fails.
     pub async fn receipt_of(&self, channel: &str, send: &RecentSend) -> Result<Option<Entry>, StoreError> {
-        let at = Timestamp::from_second(i64::from(send.at)).unwrap_or(Timestamp::MIN);
         let partition = receipt_partition(channel, send.hour());
         let (from, to) = (format!("{}#", send.nonce), format!("{}#{LAST}", send.nonce));
         let receipts: Vec<(String, Receipt)> =

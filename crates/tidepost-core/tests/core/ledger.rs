@@ -2,5 +2,5 @@
 
 mod account;
 mod grants;
-mod settled;
 mod respect;
+mod settled;

@@ -239,9 +239,6 @@ impl Teller {
     }
 
     fn bar(&self, what: &str, length: usize) -> ProgressBar {
-        if std::env::var("DBG").is_ok() {
-            eprintln!("DBG {:?} {what}", std::time::Instant::now());
-        }
         print::bar(what, length, self.shows_progress)
     }
 

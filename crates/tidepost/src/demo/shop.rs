@@ -98,9 +98,9 @@ pub const KEY_FIELD: &str = "character_string1";
 /// What is in a message.
 #[must_use]
 pub fn content(template: &str, key: &str) -> (Value, String) {
-    let mut data = json!({KEY_FIELD: key, "thing2": "手冲咖啡两杯"});
-    if template == CONFIRMED {
-        data["amount3"] = json!("￥36.00");
-    }
+    let data = match template {
+        CONFIRMED => json!({KEY_FIELD: key, "thing2": "手冲咖啡两杯", "amount3": "￥36.00"}),
+        _ => json!({KEY_FIELD: key, "thing2": "手冲咖啡两杯"}),
+    };
     (data, format!("{PAGE}?id={key}"))
 }
