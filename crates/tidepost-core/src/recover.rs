@@ -42,13 +42,14 @@ pub enum Recovery {
 }
 
 /// Decides on one row. `reserved` is the person's memory of it, `receipt` the best word on it; `is_erased` says that the
-/// person asked to be erased.
+/// person asked to be erased; `transit_seconds` is [`TRANSIT_SECONDS`], or 0 when the queue is known to be lost.
 #[must_use]
 pub fn recover(
     message: &Message,
     reserved: Option<&RecentSend>,
     receipt: Option<&Entry>,
     is_erased: bool,
+    transit_seconds: i64,
     now: Timestamp,
 ) -> Recovery {
     if matches!(message.standing(), Standing::Ended { .. }) {
@@ -56,11 +57,11 @@ pub fn recover(
     }
     let is_past = now >= message.deadline;
     match reserved {
-        Some(send) if send.mark == Mark::MayRepeat && !is_past => requeue_when_due(message, now),
+        Some(send) if send.mark == Mark::MayRepeat && !is_past => requeue_when_due(message, transit_seconds, now),
         Some(send) => settle_reserved(message, send, receipt, now),
         None if is_erased => end(ReasonCode::Erased, "the person was erased before it was sent"),
         None if is_past => end_unsent(message),
-        None => requeue_when_due(message, now),
+        None => requeue_when_due(message, transit_seconds, now),
     }
 }
 
@@ -81,10 +82,12 @@ fn settle_reserved(message: &Message, send: &RecentSend, receipt: Option<&Entry>
     Recovery::NoteCrash { may_repeat: message.category == Category::Basic && send.mark == Mark::Reserved && !is_past }
 }
 
-fn requeue_when_due(message: &Message, now: Timestamp) -> Recovery {
+fn requeue_when_due(message: &Message, transit_seconds: i64, now: Timestamp) -> Recovery {
     match message.standing() {
-        Standing::Waiting { until, .. } if now < plus_seconds(*until, TRANSIT_SECONDS) => Recovery::Leave,
-        Standing::Queued if now < plus_seconds(message.accepted_at, TRANSIT_SECONDS) => Recovery::Leave,
+        Standing::Waiting { until, .. } if now < plus_seconds(*until, transit_seconds) => Recovery::Leave,
+        Standing::Queued if transit_seconds > 0 && now < plus_seconds(message.accepted_at, transit_seconds) => {
+            Recovery::Leave
+        }
         _ => Recovery::Requeue,
     }
 }

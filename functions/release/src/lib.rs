@@ -11,11 +11,15 @@ use tidepost_io::app::App;
 
 /// Runs one tick. Its parts do not depend on each other: one that fails does not stop the others.
 ///
+/// An event with the detail `{"queue_lost": true}`, sent by hand after a queue was purged or made anew, brings back at once
+/// everything that was on it.
+///
 /// # Errors
 /// When a part could not finish; the next tick repeats it.
-pub async fn handle(app: &App, _event: EventBridgeEvent<Value>) -> Result<(), Error> {
+pub async fn handle(app: &App, event: EventBridgeEvent<Value>) -> Result<(), Error> {
+    let queue_is_lost = event.detail.get("queue_lost") == Some(&Value::Bool(true));
     let (kept_up, released, recovered) =
-        futures::join!(upkeep::keep_up(app), waiting::release(app), recovery::walk(app));
+        futures::join!(upkeep::keep_up(app), waiting::release(app), recovery::walk(app, queue_is_lost));
     let failed: Vec<String> = [kept_up, released, recovered].into_iter().filter_map(Result::err).collect();
     if failed.is_empty() {
         return Ok(());

@@ -10,7 +10,7 @@ use tidepost_core::message::{Message, Standing};
 use tidepost_core::outcome::Ending;
 use tidepost_core::reason::{Reason, ReasonCode};
 use tidepost_core::receipt::{Entry as Noted, Receipt};
-use tidepost_core::recover::{Recovery, recover};
+use tidepost_core::recover::{Recovery, TRANSIT_SECONDS, recover};
 use tidepost_core::sends::RecentSend;
 use tidepost_core::time::hour_of;
 use tidepost_io::app::App;
@@ -41,24 +41,25 @@ fn cursor_key() -> Key {
     Key::new("S", "message walk")
 }
 
-/// Walks on from where the last tick stopped, at most once around.
-pub async fn walk(app: &App) -> Result<(), String> {
-    walk_on(app).await.map_err(|error| error.to_string())
+/// Walks on from where the last tick stopped, at most once around; all the way when the queue is known to be lost.
+pub async fn walk(app: &App, queue_is_lost: bool) -> Result<(), String> {
+    walk_on(app, queue_is_lost).await.map_err(|error| error.to_string())
 }
 
-async fn walk_on(app: &App) -> Result<(), StoreError> {
+async fn walk_on(app: &App, queue_is_lost: bool) -> Result<(), StoreError> {
+    let (rows_max, transit_seconds) = if queue_is_lost { (usize::MAX, 0) } else { (ROWS_PER_TICK, TRANSIT_SECONDS) };
     let week = week_of(app.clock.now());
     let stored = app.store.get::<Cursor>(&cursor_key()).await?;
     let mut cursor = stored.map(|stored| stored.value).unwrap_or_default();
     let start = cursor.clone();
     let mut rows = 0;
     let mut shards_done = 0;
-    while rows < ROWS_PER_TICK && shards_done <= 2 * MESSAGE_SHARDS {
+    while rows < rows_max && shards_done <= 2 * MESSAGE_SHARDS {
         let week = week.saturating_sub(u16::from(cursor.shard / MESSAGE_SHARDS));
         let shard = cursor.shard % MESSAGE_SHARDS;
         let page = app.store.message_page(week, shard, cursor.after.as_deref(), PAGE_ROWS).await?;
         rows += page.items.len();
-        look_after(app, page.items).await?;
+        look_after(app, page.items, transit_seconds).await?;
         cursor.after = page.next;
         if cursor.after.is_none() {
             cursor.shard = (cursor.shard + 1) % (2 * MESSAGE_SHARDS);
@@ -71,7 +72,7 @@ async fn walk_on(app: &App) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn look_after(app: &App, rows: Vec<(String, Message)>) -> Result<(), StoreError> {
+async fn look_after(app: &App, rows: Vec<(String, Message)>, transit_seconds: i64) -> Result<(), StoreError> {
     let open = rows.into_iter().filter(|(_, row)| !matches!(row.standing(), Standing::Ended { .. }));
     let open: Vec<(MessageId, Message)> = open.filter_map(|(id, row)| Some((MessageId::parse(&id)?, row))).collect();
     let subscribers: Vec<SubscriberId> = open.iter().map(|(_, row)| row.subscriber()).collect();
@@ -81,7 +82,7 @@ async fn look_after(app: &App, rows: Vec<(String, Message)>) -> Result<(), Store
         let Some(entry) = people.get(&message.subscriber()) else {
             continue;
         };
-        lost.extend(look_after_one(app, id, &message, entry).await?.map(|task| (task, 0)));
+        lost.extend(look_after_one(app, id, &message, entry, transit_seconds).await?.map(|task| (task, 0)));
     }
     if let Err(error) = app.now_queue.send_all(lost).await {
         tracing::warn!(%error, "lost messages could not be queued; the next walk tries again");
@@ -94,6 +95,7 @@ async fn look_after_one(
     id: MessageId,
     message: &Message,
     entry: &Entry,
+    transit_seconds: i64,
 ) -> Result<Option<MessageTask>, StoreError> {
     let now = app.clock.now();
     let person = entry.person();
@@ -102,7 +104,7 @@ async fn look_after_one(
         Some(send) => app.store.receipt_of(&message.to.channel, send).await?,
         None => None,
     };
-    match recover(message, reserved.as_ref(), receipt.as_ref(), person.erased_at.is_some(), now) {
+    match recover(message, reserved.as_ref(), receipt.as_ref(), person.erased_at.is_some(), transit_seconds, now) {
         Recovery::Leave => {}
         Recovery::Requeue => {
             return Ok(Some(MessageTask { id, to: message.subscriber(), not_after: message.deadline }));

@@ -150,7 +150,10 @@ impl Stack {
         };
         let app = App::new(config, clock.clone(), &sdk).map_err(|error| StackError::App(error.to_string()))?;
         let sqs = aws_sdk_sqs::Client::new(&sdk);
-        let host = Host::start(app.clone(), listener, sqs, resources.now.clone(), options.host);
+        let mut host = Host::start(app.clone(), listener, sqs, resources.now.clone(), options.host);
+        if stand_ins.is_some() && options.data.is_some() {
+            host.bring_back_lost();
+        }
         let simulated = simulators.as_ref().map(|running| running.simulators.clone());
         let watch = StackWatch {
             app: app.clone(),

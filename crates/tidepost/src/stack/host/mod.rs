@@ -93,6 +93,11 @@ impl Host {
         Self { context, sqs, now, ticks, tasks }
     }
 
+    /// Brings back what was on a queue that is gone: an embedded queue does not survive its process.
+    pub fn bring_back_lost(&mut self) {
+        self.tasks.push(tokio::spawn(schedule::queue_lost(self.context.clone())));
+    }
+
     /// What is going on.
     #[must_use]
     pub fn activity(&self) -> &Activity {

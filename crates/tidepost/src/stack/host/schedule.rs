@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use aws_lambda_events::eventbridge::EventBridgeEvent;
 use jiff::Timestamp;
 use lambda_runtime::Error;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::stack::aws::REGION;
 use crate::stack::host::Context;
@@ -64,13 +64,19 @@ pub(super) async fn run(function: ScheduledFunction, context: Context, ticks: Ti
         // Counted from here on, so that nobody sees the minute taken and nothing in flight.
         let _guard = context.activity.begin(Work::Handover);
         if let Some(tick) = ticks.take(context.app.clock.now()) {
-            fire(function, &context, tick).await;
+            fire(function, &context, tick, &json!({})).await;
         }
     }
 }
 
-async fn fire(function: ScheduledFunction, context: &Context, tick: Timestamp) {
-    let event = schedule::event(&request_id(), &format!("tidepost-{}", function.name()), REGION, tick);
+/// Tells release that the queue is new: what was on the one before is brought back from the ledger.
+pub(super) async fn queue_lost(context: Context) {
+    let now = context.app.clock.now();
+    fire(ScheduledFunction::Release, &context, now, &json!({"queue_lost": true})).await;
+}
+
+async fn fire(function: ScheduledFunction, context: &Context, tick: Timestamp, detail: &Value) {
+    let event = schedule::event(&request_id(), &format!("tidepost-{}", function.name()), REGION, tick, detail);
     let app = context.app.clone();
     let handler = async move {
         let event: EventBridgeEvent<Value> = serde_json::from_str(&event)?;
