@@ -32,8 +32,11 @@ pub struct Grant {
     /// For long-term consents with a limit: the first day of the period and how many were sent in it.
     #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
     used: Option<(i32, u16)>,
-    /// Millisecond of the epoch at which the person last said no: what was paid before is not given back.
+    /// How often the person said no of late: what was paid before is not given back.
     #[serde(rename = "r", default, skip_serializing_if = "is_zero")]
+    withdrawals: u8,
+    /// Second of the epoch of the last no.
+    #[serde(rename = "w", default, skip_serializing_if = "is_zero")]
     withdrawn_at: i64,
 }
 
@@ -108,8 +111,7 @@ pub struct Payment {
     template: String,
     lot: Option<Lot>,
     period: Option<i32>,
-    /// Millisecond of the epoch.
-    paid_at: i64,
+    withdrawals: u8,
 }
 
 impl Payment {
@@ -145,7 +147,7 @@ impl Grant {
 
     /// Whether a send may still be under way that was paid before the person said no.
     fn may_be_refunded(&self, now: Timestamp) -> bool {
-        now.as_millisecond() - self.withdrawn_at < LEAD_SECONDS * 1_000
+        now.as_second() - self.withdrawn_at < LEAD_SECONDS
     }
 
     fn live(&self, now: Timestamp) -> impl Iterator<Item = &Lot> {
@@ -210,7 +212,12 @@ impl Grant {
 
     /// The person said no: nothing granted before may be used.
     pub fn withdraw(&mut self, now: Timestamp) {
-        *self = Self { used: self.used, withdrawn_at: now.as_millisecond(), ..Self::default() };
+        *self = Self {
+            used: self.used,
+            withdrawals: self.withdrawals.wrapping_add(1),
+            withdrawn_at: now.as_second(),
+            ..Self::default()
+        };
     }
 
     /// Whether the limit of a long-term consent lets one more go at `now`; otherwise when it will.
@@ -236,7 +243,7 @@ impl Grant {
         }
         self.drop_ended(now);
         self.suspicion = if self.suspicion == 1 { 2 } else { 0 };
-        let mut payment = Payment { template: name.to_owned(), lot: None, period: None, paid_at: now.as_millisecond() };
+        let mut payment = Payment { template: name.to_owned(), lot: None, period: None, withdrawals: self.withdrawals };
         if template.kind == TemplateKind::LongTerm {
             if let Some(limit) = template.long_term_limit {
                 let period = day_number(limit.per.calendar(), &channel.zone(), now);
@@ -255,7 +262,7 @@ impl Grant {
 
     /// Gives back what a send took that certainly did not happen.
     pub(crate) fn refund(&mut self, payment: &Payment) {
-        if payment.paid_at <= self.withdrawn_at {
+        if payment.withdrawals != self.withdrawals {
             return;
         }
         if let Some(lot) = &payment.lot {
@@ -292,6 +299,7 @@ impl Grant {
         self.lead = self.lead.saturating_add(other.lead);
         self.lead_at = self.lead_at.max(other.lead_at);
         self.suspicion = self.suspicion.max(other.suspicion);
+        self.withdrawals = self.withdrawals.max(other.withdrawals);
         self.withdrawn_at = self.withdrawn_at.max(other.withdrawn_at);
         self.used = match (self.used, other.used) {
             (Some(a), Some(b)) if a.0 == b.0 => Some((a.0, a.1.saturating_add(b.1))),

@@ -49,6 +49,7 @@ impl App {
         // The token is not among what `channel_state` reads: its partition is the channel's own, under another name.
         let key = Key::new(key.pk.replacen('C', "T", 1), key.sk);
         let give_up = plus_seconds(self.clock.now(), PATIENCE_SECONDS);
+        let is_refused = |state: &TokenState| rejected.map(Secret::expose) == Some(state.access_token.as_str());
         loop {
             let stored: Option<Stored<TokenState>> = self.store.get(&key).await?;
             let state = stored.as_ref().map(|stored| stored.value.clone()).unwrap_or_default();
@@ -56,6 +57,11 @@ impl App {
                 TokenStep::Use(token) => return Ok(Secret::new(token)),
                 TokenStep::Wait { until } if until < give_up => self.clock.sleep_until(until).await,
                 TokenStep::Wait { .. } => return Err(NoToken::Later("another function is fetching it".to_owned())),
+                // The platform gave the refused token out again, and another must not be forced yet: to ask once more would
+                // bring the same.
+                TokenStep::Fetch { force: false, .. } if state.refresh_at == 0 && is_refused(&state) => {
+                    return Err(NoToken::Later("the platform gives out the token that it refuses".to_owned()));
+                }
                 TokenStep::Fetch { leased, force } => {
                     if let Swap::Done(leased) =
                         self.store.swap(&key, stored.as_ref(), &leased, &ATTRIBUTES, None).await?

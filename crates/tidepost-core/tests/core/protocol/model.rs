@@ -86,6 +86,8 @@ pub struct Delivery {
     /// It had to decide again, or a write of it took effect unheard: shows that the model gets there.
     pub conflicted: bool,
     pub unheard: bool,
+    /// The person said no while it held a reservation.
+    pub forfeited: bool,
 }
 
 /// What a delivery does next.
@@ -274,7 +276,10 @@ impl Protocol {
                 state.emptied += dropped;
                 self.store(state, new);
                 let one = &mut state.deliveries[delivery];
-                one.kept -= i8::from(matches!(answer, Answer::BusyPark | Answer::Refused));
+                let takes_back = matches!(answer, Answer::BusyPark | Answer::Refused);
+                one.kept -= i8::from(takes_back);
+                // The person said no after it was paid: it is not given back.
+                state.withdrawn += u8::from(takes_back && one.forfeited);
                 one.counted -= i8::from(*answer != Answer::TimedOut);
             }
             _ => {}
@@ -332,6 +337,7 @@ impl Protocol {
             Consent::Accept => state.consents += 1,
             _ => {
                 state.withdrawn += before;
+                state.deliveries.iter_mut().for_each(|one| one.forfeited |= one.kept > 0);
                 state.rejections_left -= 1;
             }
         }
@@ -342,6 +348,7 @@ impl Protocol {
         let phase = self.decide(state, delivery, None);
         state.deliveries.push(Delivery {
             phase,
+            forfeited: false,
             tries_left: RESERVE_TRIES,
             busy_retries_left: self.busy_retries,
             kept: 0,

@@ -1,0 +1,210 @@
+//! An account at the platform, its channel in Tidepost, and people who agree to be told about their orders.
+
+use std::path::Path;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use http::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tidepost::stack::host::functions::HttpFunction;
+use tidepost_io::app::App;
+
+use crate::Result;
+use crate::place::Place;
+
+/// The channel's id.
+pub const CHANNEL: &str = "shop";
+/// The platform's id of the account.
+pub const APP_ID: &str = "wxbench00000000001";
+/// Where a tap leads.
+pub const PAGE: &str = "pages/order/detail";
+/// The fields of every template.
+pub const FIELDS: [&str; 2] = ["character_string1", "thing2"];
+/// What was ordered.
+pub const GOODS: &str = "手冲咖啡两杯";
+
+const TEMPLATES: usize = 5;
+/// Items of one call of the API.
+const BATCH: usize = 500;
+/// Calls at once while things are set up.
+const CONCURRENCY: usize = 32;
+
+const SECRETS: [(&str, &str); 3] = [
+    ("secret", "0123456789abcdef0123456789abcdef"),
+    ("token", "benchmarks2026"),
+    ("aes_key", "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"),
+];
+
+/// As long as WeChat's own.
+pub fn template(number: usize) -> String {
+    format!("Ck3TWYgxvkKiGfHtG2wpsq1_3d7vQbrDdbUYfPmCE0{}", number % TEMPLATES)
+}
+
+/// As long as WeChat's own.
+pub fn openid(number: usize) -> String {
+    format!("o6_bmjrPTlm6_2sgVt7hMZ{number:06}")
+}
+
+/// A shop that is open.
+pub struct Shop<'a> {
+    /// Where it is.
+    pub place: &'a Place,
+    /// How many people it has.
+    pub people: usize,
+    _secrets: TempDir,
+}
+
+impl<'a> Shop<'a> {
+    /// Sets up both sides: a channel with so many quota rules, events sent to `callbacks` where that is given.
+    ///
+    /// # Errors
+    /// When one of the sides refuses.
+    pub async fn open(place: &'a Place, rules: usize, people: usize, callbacks: Option<&str>) -> Result<Self> {
+        let secrets = tempfile::tempdir()?;
+        for (name, secret) in SECRETS {
+            std::fs::write(secrets.path().join(name), secret)?;
+        }
+        place.simulator(Method::PUT, &format!("apps/{APP_ID}"), &account(callbacks)).await?;
+        let path = format!("/v1/channels/{CHANNEL}");
+        let channel = channel(secrets.path(), rules);
+        place.api(HttpFunction::Admin, "PUT", &path, &[], &channel).await?;
+        for number in 0..TEMPLATES {
+            let fields: Vec<Value> = FIELDS.iter().map(|key| json!({"key": key})).collect();
+            let body = json!({"title": "订单通知", "category": "reminder", "topic": "orders", "fields": fields});
+            place.api(HttpFunction::Admin, "PUT", &format!("{path}/templates/{}", template(number)), &[], &body).await?;
+        }
+        Ok(Self { place, people, _secrets: secrets })
+    }
+
+    /// The functions' own view of the place.
+    pub fn app(&self) -> &App {
+        &self.place.app
+    }
+
+    /// Tells Tidepost what a shop knows of its people: ten attributes, a time zone, a union id.
+    ///
+    /// # Errors
+    /// When somebody is refused.
+    pub async fn describe(&self) -> Result<()> {
+        let person = |number: usize| {
+            json!({"openid": openid(number), "union_id": format!("o6_bmasdasdsad6_2sgVt7{number:07}"),
+                "time_zone": "Asia/Shanghai",
+                "attributes": {"name": "王小明", "city": "杭州", "level": "gold", "birthday": "0513", "store": "西湖店",
+                    "size": "L", "source": "menu", "pet": "cat", "coffee": "手冲", "last_sku": "B-20931"}})
+        };
+        let people: Vec<Value> = (0..self.people).map(person).collect();
+        for people in people.chunks(BATCH) {
+            let (path, body) = (format!("/v1/channels/{CHANNEL}/subscribers"), json!({"subscribers": people}));
+            let answer = self.place.api(HttpFunction::Admin, "POST", &path, &[], &body).await?;
+            expect_each(&answer, &["created", "updated"])?;
+        }
+        Ok(())
+    }
+
+    /// Everybody accepts one more message of template `number`: the platform notes it `times` times, the backend reports it
+    /// to Tidepost once. `name` tells this round from others.
+    ///
+    /// # Errors
+    /// When a consent is not taken.
+    pub async fn consent(&self, number: usize, times: usize, name: &str) -> Result<()> {
+        let path = format!("apps/{APP_ID}/subscribe");
+        let accept = |person: usize| {
+            let body = json!({"openid": openid(person), "results": {template(number): "accept"}, "push": false});
+            let path = &path;
+            async move { self.place.simulator(Method::POST, path, &body).await.map(drop) }
+        };
+        let everybody = (0..times).flat_map(|_| 0..self.people).map(accept);
+        stream::iter(everybody).buffer_unordered(CONCURRENCY).try_collect::<()>().await?;
+        let everybody: Vec<usize> = (0..self.people).collect();
+        for people in everybody.chunks(BATCH) {
+            self.report(people, number, name).await?;
+        }
+        Ok(())
+    }
+
+    /// One call of the webhook: these people accepted.
+    ///
+    /// # Errors
+    /// When a consent is not taken.
+    pub async fn report(&self, people: &[usize], number: usize, name: &str) -> Result<()> {
+        let report = |person: &usize| {
+            json!({"event_id": format!("{name}-{person}"), "openid": openid(*person), "template": template(number),
+                "result": "accept"})
+        };
+        let body = json!({"grants": people.iter().map(report).collect::<Vec<_>>()});
+        let path = format!("/v1/channels/{CHANNEL}/grants");
+        let answer = self.place.api(HttpFunction::Callback, "POST", &path, &[], &body).await?;
+        expect_each(&answer, &["granted"])
+    }
+
+    /// One message to everybody: so many invocations of enqueue.
+    ///
+    /// # Errors
+    /// When a message is not queued at once.
+    pub async fn enqueue(&self, number: usize, name: &str) -> Result<()> {
+        let ask = |person: usize| async move {
+            let key = format!("{name}-{person:06}");
+            let [order, goods] = FIELDS;
+            let body = json!({"channel": CHANNEL, "openid": openid(person), "template": template(number),
+                "data": {order: key, goods: GOODS}, "page": format!("{PAGE}?id={key}")});
+            let headers = [("idempotency-key", key.as_str())];
+            let answer = self.place.api(HttpFunction::Enqueue, "POST", "/v1/messages", &headers, &body).await?;
+            match answer.get("status").and_then(Value::as_str) {
+                Some("queued") => Ok(()),
+                _ => Err(format!("a message is not queued: {answer}").into()),
+            }
+        };
+        stream::iter((0..self.people).map(ask)).buffer_unordered(CONCURRENCY).try_collect().await
+    }
+
+    /// How many messages the platform has accepted so far, by its own count.
+    ///
+    /// # Errors
+    /// When the simulator does not answer.
+    pub async fn accepted(&self) -> Result<u64> {
+        let path = format!("apps/{APP_ID}/windows");
+        let windows = self.place.simulator(Method::GET, &path, &json!({})).await?;
+        let windows = windows.get("items").and_then(Value::as_array).into_iter().flatten();
+        Ok(windows.filter_map(|window| window.get("accepted")?.as_u64()).sum())
+    }
+}
+
+/// The account at the platform. Its one window is as wide as it gets and only counts.
+fn account(callbacks: Option<&str>) -> Value {
+    let [(_, secret), (_, token), (_, aes_key)] = SECRETS;
+    let content = FIELDS.map(|field| format!("内容:{{{{{field}.DATA}}}}")).join("\n");
+    let template =
+        |number| json!({"priTmplId": template(number), "title": "订单通知", "content": content, "type": 2});
+    json!({
+        "secret": secret, "token": token, "encoding_aes_key": aes_key, "pages": [PAGE],
+        "callback": callbacks.map(|url| json!({"url": url, "mode": "safe", "format": "xml"})),
+        "templates": (0..TEMPLATES).map(template).collect::<Vec<_>>(),
+        "windows": [{"id": "month", "unit": "message", "limit": 1_000_000_000, "calendar": "month"}],
+    })
+}
+
+/// The channel in Tidepost: windows and rate so wide that nothing waits.
+fn channel(secrets: &Path, rules: usize) -> Value {
+    let secret = |name: &str| format!("file:{}", secrets.join(name).display());
+    let rules: Vec<Value> = [
+        json!({"id": "daily", "unit": "message", "limit": 1_000_000, "window": {"calendar": "day"}}),
+        json!({"id": "minute", "unit": "call", "limit": 100_000, "window": {"seconds": 60}}),
+    ]
+    .into_iter()
+    .take(rules)
+    .collect();
+    json!({
+        "platform": "wechat_mini", "app_id": APP_ID, "secret_ref": secret("secret"),
+        "callback": {"mode": "safe", "token_ref": secret("token"), "encoding_aes_key_ref": secret("aes_key")},
+        "rate_limit_per_second": 1_000_000, "quota_rules": rules, "policy": {"quiet_hours": null, "caps": []},
+    })
+}
+
+fn expect_each(answer: &Value, statuses: &[&str]) -> Result<()> {
+    let results = answer.get("results").and_then(Value::as_array).into_iter().flatten();
+    let other = |result: &&Value| !result.get("status").and_then(Value::as_str).is_some_and(|status| statuses.contains(&status));
+    match results.into_iter().find(other) {
+        Some(other) => Err(format!("not taken: {other}").into()),
+        None => Ok(()),
+    }
+}
