@@ -16,6 +16,10 @@ use crate::time::{Period, plus_milliseconds};
 /// Leases that may be open at once on a channel; a debit beyond them is made without an entry.
 pub const LEASES_MAX: usize = 64;
 
+/// Units from which a lease leaves an entry, so that what is unused can be given back: below, the write that closes it
+/// costs more than the units are worth.
+const ENTRY_MIN_UNITS: u32 = 32;
+
 /// Windows this long or longer keep a share for `basic`, in seconds.
 const SHARE_MIN_SECONDS: i64 = 600;
 
@@ -188,7 +192,7 @@ impl Quota {
         for (rule, period) in &windows {
             next.taken_mut(rule, *period).units += leased.units;
         }
-        leased.has_entry = leased.units > 1 && next.leases.len() < LEASES_MAX;
+        leased.has_entry = leased.units >= ENTRY_MIN_UNITS && next.leases.len() < LEASES_MAX;
         if leased.has_entry {
             next.leases.push(Lease {
                 id: need.id.to_owned(),

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::category::Category;
 use crate::message::{Message, Standing};
-use crate::outcome::{Ending, Outcome};
+use crate::outcome::Ending;
 use crate::reason::{Reason, ReasonCode};
 use crate::receipt::Entry;
 use crate::sends::{Mark, RecentSend};
@@ -17,6 +17,9 @@ pub const TRANSIT_SECONDS: i64 = 90;
 /// How long a reservation may be without a receipt before its delivery is taken for dead, in seconds: longer than an
 /// invocation may run.
 pub const DELIVERY_SECONDS: i64 = 180;
+
+/// How far apart the clocks of functions are at the most, in seconds: the largest skew that a channel may have.
+const CLOCKS_APART_SECONDS: i64 = 10;
 
 /// What to do with a row.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,7 +58,7 @@ pub fn recover(
     if matches!(message.standing(), Standing::Ended { .. }) {
         return Recovery::Leave;
     }
-    let is_past = now >= message.deadline;
+    let is_past = is_past(message, now);
     match reserved {
         Some(send) if send.mark == Mark::MayRepeat && !is_past => requeue_when_due(message, transit_seconds, now),
         Some(send) => settle_reserved(message, send, receipt, now),
@@ -66,11 +69,10 @@ pub fn recover(
 }
 
 fn settle_reserved(message: &Message, send: &RecentSend, receipt: Option<&Entry>, now: Timestamp) -> Recovery {
-    let is_past = now >= message.deadline;
+    let is_past = is_past(message, now);
     if let Some(entry) = receipt {
-        // Until the deadline the row is left alone: a late word may still better an `unknown`.
-        let may_change = entry.ending.outcome == Outcome::Unknown && !is_past;
-        return if is_past && !may_change {
+        // Until the deadline the row is left alone: a late word may still better it.
+        return if is_past {
             Recovery::Settle { ending: entry.ending.clone(), sent_at: Some(entry.at), needs_receipt: false }
         } else {
             Recovery::Leave
@@ -79,7 +81,15 @@ fn settle_reserved(message: &Message, send: &RecentSend, receipt: Option<&Entry>
     if now.as_second() < i64::from(send.at) + DELIVERY_SECONDS {
         return Recovery::Leave;
     }
+    if send.mark == Mark::Refused {
+        return end(ReasonCode::PlatformError, "the platform refused it, and its words were lost");
+    }
     Recovery::NoteCrash { may_repeat: message.category == Category::Basic && send.mark == Mark::Reserved && !is_past }
+}
+
+/// Whether nobody reserves the message any more, whatever their clock says.
+fn is_past(message: &Message, now: Timestamp) -> bool {
+    now >= plus_seconds(message.deadline, CLOCKS_APART_SECONDS)
 }
 
 fn requeue_when_due(message: &Message, transit_seconds: i64, now: Timestamp) -> Recovery {

@@ -40,7 +40,7 @@ impl Json {
 }
 
 fn unreadable(what: &str, error: &serde_json::Error) -> StoreError {
-    StoreError::Form { pk: CHANNELS.to_owned(), sk: what.to_owned(), detail: error.to_string() }
+    StoreError::Form { pk: CHANNELS.to_owned(), detail: format!("{what}: {error}") }
 }
 
 fn channel_key(channel: &str) -> Key {

@@ -161,6 +161,10 @@ impl Store {
             if ours.key == theirs.key {
                 return Ok(());
             }
+            if ours.person().erased_at.is_some() || theirs.person().erased_at.is_some() {
+                // Nobody comes back from erasure by being linked.
+                return Ok(());
+            }
             let mut joined = ours.person().clone();
             joined.join(theirs.person().clone());
             let merged = self.merge((&ours.key, ours.stored.as_ref()), &joined, (&theirs.key, theirs.stored.as_ref()));
@@ -176,6 +180,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when DynamoDB fails.
     pub async fn link(&self, id: &SubscriberId, link: &str) -> Result<(), StoreError> {
+        if self.person(id).await?.person().erased_at.is_some() {
+            return Ok(());
+        }
         let key = link_key(link);
         if !self.put_new(&key, id, None).await? {
             let known: Option<Stored<SubscriberId>> = self.get(&key).await?;

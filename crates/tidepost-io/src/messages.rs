@@ -232,9 +232,12 @@ impl Store {
         receipt: &Receipt,
     ) -> Result<(), StoreError> {
         let writer = Nonce(crate::clock::random());
+        let (key, dirty) =
+            (Key::new(DIRTY, format!("{channel}#{}", hour_text(hour))), Dirty { channel: channel.to_owned(), hour });
+        // Before and after: a crash between must not leave the receipt unseen, nor a mark that was taken too early.
+        self.put(&key, &dirty, None).await?;
         self.put_receipt(channel, hour, nonce, writer, receipt).await?;
-        let dirty = Dirty { channel: channel.to_owned(), hour };
-        self.put(&Key::new(DIRTY, format!("{channel}#{}", hour_text(hour))), &dirty, None).await
+        self.put(&key, &dirty, None).await
     }
 
     /// The best word that the receipts have on one reserved message.

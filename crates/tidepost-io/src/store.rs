@@ -58,12 +58,10 @@ pub enum StoreError {
         detail: String,
     },
     /// An item does not have the form that this version knows.
-    #[error("the item {pk} / {sk} cannot be read: {detail}")]
+    #[error("an item of partition {pk} cannot be read: {detail}")]
     Form {
         /// Its partition.
         pk: String,
-        /// Its place.
-        sk: String,
         /// What is wrong with it.
         detail: String,
     },
@@ -269,11 +267,15 @@ impl Store {
         }
         let answer = query.send().await.map_err(|error| call_error("Query", &error))?;
         let next = answer.last_evaluated_key.as_ref().map(|key| text(key, SK));
-        let items = answer.items.unwrap_or_default().into_iter().map(|item| {
-            let stored = Stored::parse(item)?;
-            Ok((stored.key().sk, stored.value))
-        });
-        Ok(Page { items: items.collect::<Result<_, StoreError>>()?, next })
+        let parse = |item| match Stored::parse(item) {
+            Ok(stored) => Some((stored.key().sk, stored.value)),
+            Err(error) => {
+                // One item that cannot be read must not stop the others.
+                tracing::error!(%error, "an item is passed over");
+                None
+            }
+        };
+        Ok(Page { items: answer.items.unwrap_or_default().into_iter().filter_map(parse).collect(), next })
     }
 
     /// Reads all of a range, page by page.
@@ -306,7 +308,7 @@ impl Store {
         from: (&Key, Option<&Stored<T>>),
     ) -> Result<bool, StoreError> {
         use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
-        let put = |key: &Key, old: Option<&Stored<T>>, mut item: Attributes| {
+        let put = |old: Option<&Stored<T>>, mut item: Attributes| {
             let version = old.map_or(0, Stored::version);
             item.insert(VERSION.to_owned(), number(version + 1));
             let put = Put::builder().table_name(&self.table).set_item(Some(item));
@@ -314,9 +316,8 @@ impl Store {
                 None => put.condition_expression("attribute_not_exists(pk)"),
                 Some(_) => put.condition_expression("v = :v").expression_attribute_values(":v", number(version)),
             };
-            let put = put
-                .build()
-                .map_err(|error| StoreError::Call { operation: "merge", detail: format!("{key:?} {error}") })?;
+            let put =
+                put.build().map_err(|error| StoreError::Call { operation: "merge", detail: error.to_string() })?;
             Ok(TransactWriteItem::builder().put(put).build())
         };
         let mut pointer = from.0.attributes();
@@ -324,8 +325,8 @@ impl Store {
         let write = self
             .client
             .transact_write_items()
-            .transact_items(put(into.0, into.1, to_item(into.0, value)?)?)
-            .transact_items(put(from.0, from.1, pointer)?);
+            .transact_items(put(into.1, to_item(into.0, value)?)?)
+            .transact_items(put(from.1, pointer)?);
         match write.send().await {
             Ok(_) => Ok(true),
             Err(error) if error.code() == Some("TransactionCanceledException") => Ok(false),
@@ -367,7 +368,7 @@ impl<T: DeserializeOwned> Stored<T> {
     fn parse(raw: Attributes) -> Result<Self, StoreError> {
         match serde_dynamo::from_item(raw.clone()) {
             Ok(value) => Ok(Self { value, raw }),
-            Err(error) => Err(StoreError::Form { pk: text(&raw, PK), sk: text(&raw, SK), detail: error.to_string() }),
+            Err(error) => Err(StoreError::Form { pk: text(&raw, PK), detail: error.to_string() }),
         }
     }
 }
@@ -426,8 +427,7 @@ fn text(item: &Attributes, name: &str) -> String {
 
 pub(crate) fn to_item<T: Serialize>(key: &Key, value: &T) -> Result<Attributes, StoreError> {
     let item: Result<Attributes, _> = serde_dynamo::to_item(value);
-    let mut item =
-        item.map_err(|error| StoreError::Form { pk: key.pk.clone(), sk: key.sk.clone(), detail: error.to_string() })?;
+    let mut item = item.map_err(|error| StoreError::Form { pk: key.pk.clone(), detail: error.to_string() })?;
     item.extend(key.attributes());
     Ok(item)
 }

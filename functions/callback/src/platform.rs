@@ -39,11 +39,15 @@ pub async fn verify(app: &App, channel: &str, request: &Request) -> Answer {
 
 /// Takes one event.
 pub async fn receive(app: &App, channel: &str, request: &Request) -> Answer {
+    let taken = tokio::time::timeout(TIME_LIMIT, take(app, channel, request)).await;
+    taken.map_err(|_| Problem::unavailable("the event could not be stored in time"))??;
+    Ok(text(200, ANSWER))
+}
+
+async fn take(app: &App, channel: &str, request: &Request) -> Result<(), Problem> {
     let (definition, settings) = settings(app, channel).await?;
     let event = read(&settings, &query(request), &request.body, app.clock.now()).map_err(refuse)?;
-    let stored = tokio::time::timeout(TIME_LIMIT, store(app, channel, &definition, event)).await;
-    stored.map_err(|_| Problem::unavailable("the event could not be stored in time"))??;
-    Ok(text(200, ANSWER))
+    store(app, channel, &definition, event).await
 }
 
 fn query(request: &Request) -> CallbackQuery {
@@ -99,7 +103,7 @@ async fn store(app: &App, id: &str, channel: &Channel, event: CallbackEvent) -> 
                 sent::settle(app, channel, &to, result, event.created_at).await?;
             }
         }
-        CallbackKind::Punish { detail } => punish(app, id, detail, now).await?,
+        CallbackKind::Punish { detail } => punish(app, id, detail, event.created_at, now).await?,
         CallbackKind::Other { .. } => {}
     }
     Ok(())
@@ -149,11 +153,16 @@ fn understand(
     }
 }
 
-async fn punish(app: &App, channel: &str, detail: &str, now: Timestamp) -> Result<(), StoreError> {
+async fn punish(app: &App, channel: &str, detail: &str, at: Timestamp, now: Timestamp) -> Result<(), StoreError> {
+    let until = plus_seconds(at, PUNISHED_SECONDS);
+    if until <= now || app.store.health(channel).await?.until.is_some_and(|known| until <= known) {
+        // An old notice, or one that was heard before.
+        return Ok(());
+    }
     tracing::error!(channel, detail, "the platform punished the channel: sending pauses for a day");
     let health = Health {
         state: HealthState::Banned,
-        until: Some(plus_seconds(now, PUNISHED_SECONDS)),
+        until: Some(until),
         reasons: vec![format!("the platform punished the channel: {detail}")],
     };
     app.store.put_health(channel, &health).await

@@ -15,6 +15,10 @@ use tidepost_io::app::App;
 use tidepost_io::store::StoreError;
 use tidepost_io::unknown::UnknownSend;
 
+/// How long after a call the platform's event may come to be taken for that call's, in milliseconds. It usually comes
+/// at once; no source states a bound.
+const EVENT_WITHIN_MILLISECONDS: i64 = 600_000;
+
 /// Settles one result. A success of a send that is known to have succeeded changes nothing.
 pub async fn settle(
     app: &App,
@@ -60,7 +64,9 @@ async fn first_unknown(
     // The event's time is in whole seconds, by the platform's clock.
     let latest = plus_milliseconds(at, 1_000 + i64::from(channel.skew_milliseconds));
     let sends = app.store.unknown_sends(to).await?.into_iter();
-    let candidates = sends.filter(|send| send.template == result.template && send.called_at <= latest);
+    let earliest = plus_milliseconds(at, -EVENT_WITHIN_MILLISECONDS);
+    let in_time = |send: &UnknownSend| earliest <= send.called_at && send.called_at <= latest;
+    let candidates = sends.filter(|send| send.template == result.template && in_time(send));
     Ok(candidates.min_by_key(|send| send.called_at))
 }
 
@@ -78,7 +84,9 @@ async fn settle_unknown(
     let mut receipt = Receipt::default();
     let entry = Entry { id: unknown.id, at: unknown.called_at.max(at), ending: ending(word) };
     receipt.add(&unknown.template, &unknown.topic, &entry);
-    app.store.put_late_receipt(&to.channel, unknown.hour, unknown.nonce, &receipt).await?;
+    // Should there have been a second try, its reservation is where the receipts are looked for.
+    let nonce = person.sends.find(unknown.id).map_or(unknown.nonce, |send| send.nonce);
+    app.store.put_late_receipt(&to.channel, unknown.hour, nonce, &receipt).await?;
     app.store.delete_unknown(to, unknown.id).await
 }
 

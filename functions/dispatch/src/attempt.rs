@@ -18,6 +18,7 @@ use tidepost_core::time::plus_seconds;
 use tidepost_io::ledger::PersonSwap;
 use tidepost_io::platform::Adapter;
 use tidepost_io::platform::wechat::client::Send;
+use tidepost_io::secret::Secret;
 use tidepost_io::store::StoreError;
 use tidepost_io::unknown::UnknownSend;
 
@@ -41,6 +42,10 @@ impl Delivery<'_> {
     /// Sends one message if it still may go. Returns whether its unit was spent.
     pub async fn attempt(&self, candidate: Candidate<'_>, use_by: Timestamp) -> bool {
         if let Some(hold) = self.halted() {
+            let hold = match hold {
+                Hold::Wait { until, reason } => wait_or_refuse(&candidate.offer, until, reason),
+                refusal @ Hold::Refuse(_) => refusal,
+            };
             self.hold(candidate.id, &candidate.message, hold).await;
             return false;
         }
@@ -105,6 +110,14 @@ impl Delivery<'_> {
             }
             tried = Some((payment, hour));
         }
+        // The last swap may have succeeded unheard.
+        let case = case(self.state, candidate.template, &entry, offer, self.app.clock.now());
+        if let (Step::Ours(payment), Some((_, hour))) =
+            (reserve(&case, self.nonce, tried.as_ref().map(|(paid, _)| paid)), &tried)
+        {
+            let is_repeat = entry.person().sends.find(offer.id).is_some_and(|send| send.mark != Mark::Reserved);
+            return Ok(Some(Held { payment, hour: *hour, is_repeat }));
+        }
         self.back_to_queue(candidate.id);
         Ok(None)
     }
@@ -114,7 +127,8 @@ impl Delivery<'_> {
         loop {
             calls += 1;
             let called_at = self.app.clock.now();
-            let result = self.send(candidate).await;
+            let token = self.token.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let result = self.send(candidate, &token).await;
             let now = self.app.clock.now();
             match follow_up(&result, calls, &self.state.channel, now) {
                 FollowUp::Done(ending) => return self.note(candidate, held, now, &ending),
@@ -126,7 +140,7 @@ impl Delivery<'_> {
                     return self.park_refused(candidate, held, until, reason, exhausted).await;
                 }
                 FollowUp::Again { after_seconds, refresh_token } => {
-                    let ready = self.ready_again(candidate, after_seconds, refresh_token).await;
+                    let ready = self.ready_again(candidate, after_seconds, refresh_token.then_some(&token)).await;
                     if let Err(hold) = ready {
                         return self.undo(candidate, held, hold).await;
                     }
@@ -135,11 +149,10 @@ impl Delivery<'_> {
         }
     }
 
-    async fn send(&self, candidate: &Candidate<'_>) -> CallResult {
+    async fn send(&self, candidate: &Candidate<'_>, token: &Secret) -> CallResult {
         let Ok(Adapter::Wechat(client)) = self.app.platforms.adapter(self.state.channel.platform) else {
             return CallResult::NotSent { detail: "this version cannot speak to the platform yet".to_owned() };
         };
-        let token = self.token.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let timeout = Duration::from_millis(u64::from(self.state.channel.call_timeout_milliseconds));
         let send = Send {
             openid: &candidate.message.to.openid,
@@ -148,24 +161,24 @@ impl Delivery<'_> {
             page: candidate.message.page.as_deref(),
             data: &candidate.message.data,
         };
-        client.send(&token, &send, timeout).await
+        client.send(token, &send, timeout).await
     }
 
     fn note(&self, candidate: &Candidate<'_>, held: &Held, at: Timestamp, ending: &Ending) {
         self.book.note(candidate.id, &candidate.message, held.hour, at, ending);
     }
 
-    /// Gets what another call needs: time, a unit, perhaps a token. Otherwise says how the message is held back.
+    /// Gets what another call needs: time, a unit, and another token than the one that was rejected. Otherwise says how the message is held back.
     async fn ready_again(
         &self,
         candidate: &Candidate<'_>,
         after_seconds: u32,
-        refresh_token: bool,
+        rejected: Option<&Secret>,
     ) -> Result<(), Hold> {
         let clock = &self.app.clock;
         clock.sleep(Duration::from_secs(u64::from(after_seconds))).await;
-        if refresh_token {
-            self.refresh_token().await.map_err(|reason| {
+        if let Some(rejected) = rejected {
+            self.refresh_token(rejected).await.map_err(|reason| {
                 wait_or_refuse(&candidate.offer, plus_seconds(clock.now(), BANNED_SECONDS / 60), Some(reason))
             })?;
         }
@@ -185,9 +198,8 @@ impl Delivery<'_> {
         }
     }
 
-    async fn refresh_token(&self) -> Result<(), Reason> {
-        let rejected = self.token.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match self.app.token(self.channel, &self.state.channel, Some(&rejected)).await {
+    async fn refresh_token(&self, rejected: &Secret) -> Result<(), Reason> {
+        match self.app.token(self.channel, &self.state.channel, Some(rejected)).await {
             Ok(token) => {
                 *self.token.lock().unwrap_or_else(PoisonError::into_inner) = token;
                 Ok(())

@@ -32,9 +32,13 @@ impl Book {
         report(channel, &hours);
         for (hour, receipt) in hours {
             for tries in 1.. {
-                let Err(error) = app.store.put_receipt(channel, hour, nonce, nonce, &receipt).await else {
-                    break;
+                // The hour of a second try, or of one that waited, may have been added up before.
+                let written = if hour < hour_of(app.clock.now()) {
+                    app.store.put_late_receipt(channel, hour, nonce, &receipt).await
+                } else {
+                    app.store.put_receipt(channel, hour, nonce, nonce, &receipt).await
                 };
+                let Err(error) = written else { break };
                 if tries == TRIES {
                     // The reservations stand: the walk over the messages notes these outcomes as unknown.
                     tracing::error!(channel, %error, "a receipt is lost");

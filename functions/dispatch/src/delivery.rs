@@ -79,15 +79,18 @@ pub async fn run(app: &App, channel: &str, ids: &[MessageId]) -> Result<Unfinish
     for (id, message, hold) in plan.held {
         delivery.hold(id, &message, hold).await;
     }
-    if !plan.go.is_empty() {
-        delivery.send_all(plan.go).await?;
-    }
+    let sent = delivery.send_all(plan.go).await;
+    // Whatever went wrong after the first call: what was seen is written down.
     delivery.book.write(app, channel, nonce).await;
+    sent?;
     Ok(delivery.unfinished.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 impl Delivery<'_> {
     async fn send_all(&self, mut waiting: Vec<Candidate<'_>>) -> Result<(), StoreError> {
+        if waiting.is_empty() {
+            return Ok(());
+        }
         match self.app.token(self.channel, &self.state.channel, None).await {
             Ok(token) => *self.token.lock().unwrap_or_else(PoisonError::into_inner) = token,
             Err(no_token) => return self.park_without_token(waiting, &no_token).await,
@@ -145,7 +148,7 @@ impl Delivery<'_> {
         let lines: Vec<_> = lines.into_iter().map(|line| self.send_line(line, leased.use_by)).collect();
         let unspent = stream::iter(lines).buffer_unordered(IN_FLIGHT_MAX);
         let unspent: u32 = unspent.fold(0, |sum, one| async move { sum + one }).await;
-        if unspent > 0 && leased.has_entry {
+        if leased.has_entry {
             let back = self.app.store.update_quota(self.channel, |quota| quota.give_back(lease, unspent)).await;
             if let Err(error) = back {
                 tracing::warn!(channel = self.channel, unspent, %error, "units could not be given back and stay unused");
@@ -220,7 +223,8 @@ impl Delivery<'_> {
         }
         let ending = Ending::because(message.unsent_because(reason), None);
         self.app.store.rewrite_message(id, &message.ended(ending.clone(), None)).await?;
-        self.book.note(id, message, now, now, &ending);
+        // It counts in the hour in which it was accepted: should it be ended twice, it is counted once.
+        self.book.note(id, message, message.accepted_at, now, &ending);
         Ok(())
     }
 }

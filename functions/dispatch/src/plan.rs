@@ -9,6 +9,7 @@ use tidepost_core::ids::{MessageId, Nonce, SubscriberId};
 use tidepost_core::message::{Message, Standing};
 use tidepost_core::reason::{Reason, ReasonCode};
 use tidepost_core::template::Template;
+use tidepost_core::time::plus_milliseconds;
 use tidepost_io::app::App;
 use tidepost_io::channels::ChannelState;
 use tidepost_io::ledger::Entry;
@@ -67,6 +68,12 @@ fn sort<'a>(
     nonce: Nonce,
     plan: &mut Plan<'a>,
 ) {
+    // A task for what is parked is a copy: the parked row brings it back in time.
+    let skew = i64::from(state.channel.skew_milliseconds);
+    if matches!(message.standing(), Standing::Waiting { until, .. } if plus_milliseconds(app.clock.now(), skew) < *until)
+    {
+        return;
+    }
     let Some(template) = state.templates.get(&message.template) else {
         let reason = Reason::new(ReasonCode::TemplateUnusable, "the channel has no such template any more");
         plan.held.push((id, message, Hold::Refuse(reason)));

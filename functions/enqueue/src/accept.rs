@@ -29,9 +29,11 @@ pub async fn accept(app: &App, request: &Request) -> Answer {
         return Ok(answer);
     }
     let (message, is_new) = store(app, id, wanted, body_hash.clone(), now).await?;
-    if !is_new {
+    let is_ours = async || Ok::<_, Problem>(app.store.message(id).await?.is_some_and(|row| row == message));
+    if !is_new && !is_ours().await? {
         return told_before(app, id, &body_hash, now).await?.ok_or_else(|| Problem::unavailable("try again"));
     }
+    // Also when the write had succeeded unheard and its own repetition found the row.
     start(app, id, &message, now).await;
     Ok(told(id, &message))
 }
@@ -97,6 +99,11 @@ async fn store(
     let case =
         Case { person: person.person(), offer: &offer, channel: &state.channel, health: &state.health, template, now };
     message.answer = decide(&case).map_or(Standing::Queued, Standing::held);
+    if matches!(message.answer, Standing::Ended { .. }) {
+        // What will never be sent is not kept.
+        message.data.clear();
+        message.page = None;
+    }
     let is_new = app.store.put_message(id, &message).await?;
     Ok((message, is_new))
 }

@@ -23,13 +23,16 @@ use tidepost_io::store::{Key, StoreError};
 /// Rows read in one tick at the most: a small deployment is walked every minute, a big one in turn.
 const ROWS_PER_TICK: usize = 4_000;
 
+/// Weeks in which messages may have been accepted that are still open: a deadline is at most 7 days off.
+const LIVE_WEEKS: u8 = 3;
+
 /// Rows in a page.
 const PAGE_ROWS: i32 = 200;
 
 /// Where the walk stands.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 struct Cursor {
-    /// Which of the shards of both live weeks, counted through.
+    /// Which of the shards of all live weeks, counted through.
     #[serde(rename = "s")]
     shard: u8,
     /// The last row that was looked at.
@@ -54,7 +57,7 @@ async fn walk_on(app: &App, queue_is_lost: bool) -> Result<(), StoreError> {
     let start = cursor.clone();
     let mut rows = 0;
     let mut shards_done = 0;
-    while rows < rows_max && shards_done <= 2 * MESSAGE_SHARDS {
+    while rows < rows_max && shards_done <= LIVE_WEEKS * MESSAGE_SHARDS {
         let week = week.saturating_sub(u16::from(cursor.shard / MESSAGE_SHARDS));
         let shard = cursor.shard % MESSAGE_SHARDS;
         let page = app.store.message_page(week, shard, cursor.after.as_deref(), PAGE_ROWS).await?;
@@ -62,7 +65,7 @@ async fn walk_on(app: &App, queue_is_lost: bool) -> Result<(), StoreError> {
         look_after(app, page.items, transit_seconds).await?;
         cursor.after = page.next;
         if cursor.after.is_none() {
-            cursor.shard = (cursor.shard + 1) % (2 * MESSAGE_SHARDS);
+            cursor.shard = (cursor.shard + 1) % (LIVE_WEEKS * MESSAGE_SHARDS);
             shards_done += 1;
         }
     }
@@ -76,13 +79,15 @@ async fn look_after(app: &App, rows: Vec<(String, Message)>, transit_seconds: i6
     let open = rows.into_iter().filter(|(_, row)| !matches!(row.standing(), Standing::Ended { .. }));
     let open: Vec<(MessageId, Message)> = open.filter_map(|(id, row)| Some((MessageId::parse(&id)?, row))).collect();
     let subscribers: Vec<SubscriberId> = open.iter().map(|(_, row)| row.subscriber()).collect();
+    // Before the people are read: what is reserved later is not taken for past its deadline unsent.
+    let now = app.clock.now();
     let people: HashMap<SubscriberId, Entry> = app.store.people(&subscribers).await?;
     let mut lost: Vec<(MessageTask, i32)> = Vec::new();
     for (id, message) in open {
         let Some(entry) = people.get(&message.subscriber()) else {
             continue;
         };
-        lost.extend(look_after_one(app, id, &message, entry, transit_seconds).await?.map(|task| (task, 0)));
+        lost.extend(look_after_one(app, id, &message, entry, transit_seconds, now).await?.map(|task| (task, 0)));
     }
     if let Err(error) = app.now_queue.send_all(lost).await {
         tracing::warn!(%error, "lost messages could not be queued; the next walk tries again");
@@ -96,8 +101,8 @@ async fn look_after_one(
     message: &Message,
     entry: &Entry,
     transit_seconds: i64,
+    now: Timestamp,
 ) -> Result<Option<MessageTask>, StoreError> {
-    let now = app.clock.now();
     let person = entry.person();
     let reserved = person.sends.find(id).copied();
     let receipt = match &reserved {
@@ -118,7 +123,12 @@ async fn look_after_one(
             if needs_receipt {
                 let nonce = Nonce(random());
                 app.store
-                    .put_late_receipt(&message.to.channel, hour_of(now), nonce, &receipt_for(id, message, now, &ending))
+                    .put_late_receipt(
+                        &message.to.channel,
+                        hour_of(message.accepted_at),
+                        nonce,
+                        &receipt_for(id, message, now, &ending),
+                    )
                     .await?;
             }
             app.store.rewrite_message(id, &message.ended(ending, sent_at)).await?;

@@ -43,12 +43,12 @@ fn a_call_near_an_edge_is_paid_in_both_windows() {
 
 #[test]
 fn unused_units_come_back_once() {
-    let (channel, now) = (channel(10), at("2026-11-21T10:00:30Z"));
-    let (quota, _) = Quota::default().lease(&channel, need("a", 10, Category::Reminder, now), now).unwrap();
-    let quota = quota.give_back("a", 7).unwrap();
-    assert_eq!(quota.give_back("a", 7), None);
+    let (channel, now) = (channel(100), at("2026-11-21T10:00:30Z"));
+    let (quota, _) = Quota::default().lease(&channel, need("a", 40, Category::Reminder, now), now).unwrap();
+    let quota = quota.give_back("a", 37).unwrap();
+    assert_eq!(quota.give_back("a", 37), None);
     let view = &quota.views(&channel, now)[0];
-    assert_eq!((view.used, view.leased, view.limit), (3, 0, 10));
+    assert_eq!((view.used, view.leased, view.limit), (3, 0, 100));
 }
 
 #[test]
@@ -110,16 +110,16 @@ fn the_platforms_word_closes_the_window_it_speaks_of() {
 
 #[test]
 fn more_leases_than_entries_are_debits() {
-    let (channel, now) = (channel(1_000), at("2026-11-21T10:00:30Z"));
+    let (channel, now) = (channel(10_000), at("2026-11-21T10:00:30Z"));
     let mut quota = Quota::default();
     for index in 0..=LEASES_MAX {
         let id = index.to_string();
-        let (next, leased) = quota.lease(&channel, need(&id, 2, Category::Reminder, now), now).unwrap();
+        let (next, leased) = quota.lease(&channel, need(&id, 32, Category::Reminder, now), now).unwrap();
         assert_eq!(leased.has_entry, index < LEASES_MAX);
         quota = next;
     }
     let view = &quota.views(&channel, now)[0];
-    assert_eq!((view.used, view.leased), (2, 128));
+    assert_eq!((view.used, view.leased), (32, 2_048));
 }
 
 /// One delivery of the property below: when it asks, for how much, how much of it it uses, and how long calls take.

@@ -24,8 +24,8 @@ pub fn event(id: &str, rule: &str, region: &str, at: Timestamp, detail: &Value) 
 
 #[cfg(test)]
 mod tests {
-    use aws_lambda_events::eventbridge::EventBridgeEvent;
     use super::*;
+    use aws_lambda_events::eventbridge::EventBridgeEvent;
 
     const FIXTURE: &str = include_str!("../../../../../../tests/fixtures/events/eventbridge.json");
 
