@@ -90,9 +90,17 @@ impl Place {
     ///
     /// # Errors
     /// When the answer is no success.
-    pub async fn api(&self, function: HttpFunction, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Result<Value> {
+    pub async fn api(
+        &self,
+        function: HttpFunction,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &Value,
+    ) -> Result<Value> {
         let bearer = format!("Bearer {}", self.key);
-        let mut all = vec![("host", "localhost"), ("content-type", "application/json"), ("authorization", bearer.as_str())];
+        let mut all =
+            vec![("host", "localhost"), ("content-type", "application/json"), ("authorization", bearer.as_str())];
         all.extend_from_slice(headers);
         let body = body.to_string();
         let answer = self.invoke(function, method, (path, ""), &all, body.as_bytes()).await?;

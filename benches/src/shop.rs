@@ -4,6 +4,7 @@ use std::path::Path;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use http::Method;
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidepost::stack::host::functions::HttpFunction;
@@ -71,7 +72,9 @@ impl<'a> Shop<'a> {
         for number in 0..TEMPLATES {
             let fields: Vec<Value> = FIELDS.iter().map(|key| json!({"key": key})).collect();
             let body = json!({"title": "订单通知", "category": "reminder", "topic": "orders", "fields": fields});
-            place.api(HttpFunction::Admin, "PUT", &format!("{path}/templates/{}", template(number)), &[], &body).await?;
+            place
+                .api(HttpFunction::Admin, "PUT", &format!("{path}/templates/{}", template(number)), &[], &body)
+                .await?;
         }
         Ok(Self { place, people, _secrets: secrets })
     }
@@ -137,16 +140,18 @@ impl<'a> Shop<'a> {
         expect_each(&answer, &["granted"])
     }
 
-    /// One message to everybody: so many invocations of enqueue.
+    /// One message to everybody, worthless after `worth`: so many invocations of enqueue.
     ///
     /// # Errors
     /// When a message is not queued at once.
-    pub async fn enqueue(&self, number: usize, name: &str) -> Result<()> {
+    pub async fn enqueue(&self, number: usize, name: &str, worth: SignedDuration) -> Result<()> {
+        let deadline = self.place.now().checked_add(worth)?;
         let ask = |person: usize| async move {
             let key = format!("{name}-{person:06}");
             let [order, goods] = FIELDS;
             let body = json!({"channel": CHANNEL, "openid": openid(person), "template": template(number),
-                "data": {order: key, goods: GOODS}, "page": format!("{PAGE}?id={key}")});
+                "data": {order: key, goods: GOODS}, "page": format!("{PAGE}?id={key}"),
+                "deadline": deadline});
             let headers = [("idempotency-key", key.as_str())];
             let answer = self.place.api(HttpFunction::Enqueue, "POST", "/v1/messages", &headers, &body).await?;
             match answer.get("status").and_then(Value::as_str) {
@@ -173,8 +178,7 @@ impl<'a> Shop<'a> {
 fn account(callbacks: Option<&str>) -> Value {
     let [(_, secret), (_, token), (_, aes_key)] = SECRETS;
     let content = FIELDS.map(|field| format!("内容:{{{{{field}.DATA}}}}")).join("\n");
-    let template =
-        |number| json!({"priTmplId": template(number), "title": "订单通知", "content": content, "type": 2});
+    let template = |number| json!({"priTmplId": template(number), "title": "订单通知", "content": content, "type": 2});
     json!({
         "secret": secret, "token": token, "encoding_aes_key": aes_key, "pages": [PAGE],
         "callback": callbacks.map(|url| json!({"url": url, "mode": "safe", "format": "xml"})),
@@ -202,7 +206,9 @@ fn channel(secrets: &Path, rules: usize) -> Value {
 
 fn expect_each(answer: &Value, statuses: &[&str]) -> Result<()> {
     let results = answer.get("results").and_then(Value::as_array).into_iter().flatten();
-    let other = |result: &&Value| !result.get("status").and_then(Value::as_str).is_some_and(|status| statuses.contains(&status));
+    let other = |result: &&Value| {
+        !result.get("status").and_then(Value::as_str).is_some_and(|status| statuses.contains(&status))
+    };
     match results.into_iter().find(other) {
         Some(other) => Err(format!("not taken: {other}").into()),
         None => Ok(()),

@@ -123,8 +123,9 @@ impl Meter {
         let mut state = self.state();
         *state.tally.requests.entry(operation.to_owned()).or_default() += 1;
         let failed_by = answer.get("__type").and_then(Value::as_str).unwrap_or_default();
-        let has_failed_condition =
-            ["ConditionalCheckFailedException", "TransactionCanceledException"].iter().any(|name| failed_by.ends_with(name));
+        let has_failed_condition = ["ConditionalCheckFailedException", "TransactionCanceledException"]
+            .iter()
+            .any(|name| failed_by.ends_with(name));
         if !is_success && !has_failed_condition {
             return;
         }

@@ -75,9 +75,15 @@ mod tests {
     #[test]
     fn sizes_are_those_of_the_documentation() {
         assert_eq!(item_bytes(&json!({"pk": {"S": "P#1"}, "n": {"N": "-1234"}})), 2 + 3 + 1 + 4);
-        assert_eq!(item_bytes(&json!({"b": {"B": "AAECAw=="}, "x": {"BOOL": true}, "z": {"NULL": true}})), 1 + 4 + 2 + 2);
+        assert_eq!(
+            item_bytes(&json!({"b": {"B": "AAECAw=="}, "x": {"BOOL": true}, "z": {"NULL": true}})),
+            1 + 4 + 2 + 2
+        );
         assert_eq!(item_bytes(&json!({"l": {"L": [{"S": "ab"}, {"N": "7"}]}})), 1 + 3 + (1 + 2) + (1 + 2));
-        assert_eq!(item_bytes(&json!({"m": {"M": {"key": {"S": "ab"}}}, "s": {"SS": ["a", "bc"]}})), 1 + 3 + 1 + 3 + 2 + 1 + 3);
+        assert_eq!(
+            item_bytes(&json!({"m": {"M": {"key": {"S": "ab"}}}, "s": {"SS": ["a", "bc"]}})),
+            1 + 3 + 1 + 3 + 2 + 1 + 3
+        );
     }
 
     #[test]
