@@ -7,5 +7,6 @@
     reason = "helpers of tests fail like tests"
 )]
 
+mod end_to_end;
 mod tidy;
 mod wechatpy;

@@ -1,6 +1,7 @@
 //! The ledger of people: one item each, found by any of the person's subscribers.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use tidepost_core::ids::SubscriberId;
@@ -17,11 +18,11 @@ const POINTERS_MAX: usize = 8;
 /// How long a tombstone stays, in seconds: longer than any queue and any deadline.
 pub const TOMBSTONE_SECONDS: i64 = 30 * 86_400;
 
-/// A person as read, or the place where one would be.
+/// A person as read, or the place where one would be. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Entry {
     key: Key,
-    stored: Option<Stored<Person>>,
+    stored: Option<Arc<Stored<Person>>>,
     nobody: Person,
 }
 
@@ -45,7 +46,7 @@ impl Entry {
     /// The size of the item, in bytes.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
-        self.stored.as_ref().map_or(0, Stored::size_bytes)
+        self.stored.as_ref().map_or(0, |stored| stored.size_bytes())
     }
 }
 
@@ -103,7 +104,7 @@ impl Store {
             stored = self.get(&key).await?;
         }
         Ok(match stored {
-            Some(stored) => Entry { key, stored: Some(stored), nobody: Person::default() },
+            Some(stored) => Entry { key, stored: Some(Arc::new(stored)), nobody: Person::default() },
             None => Entry::absent(key, id),
         })
     }
@@ -119,9 +120,10 @@ impl Store {
         person: &Person,
     ) -> Result<PersonSwap, StoreError> {
         let expires_at = person.erased_at.and_then(|second| Timestamp::from_second(second + TOMBSTONE_SECONDS).ok());
-        match self.swap(&entry.key, entry.stored.as_ref(), person, &Person::ATTRIBUTES, expires_at).await? {
+        match self.swap(&entry.key, entry.stored.as_deref(), person, &Person::ATTRIBUTES, expires_at).await? {
             Swap::Done(stored) => {
-                Ok(PersonSwap::Done(Entry { key: entry.key.clone(), stored: Some(stored), nobody: Person::default() }))
+                let stored = Some(Arc::new(stored));
+                Ok(PersonSwap::Done(Entry { key: entry.key.clone(), stored, nobody: Person::default() }))
             }
             Swap::Conflict(current) => Ok(PersonSwap::Conflict(self.follow(id, entry.key.clone(), current).await?)),
         }
@@ -167,7 +169,8 @@ impl Store {
             }
             let mut joined = ours.person().clone();
             joined.join(theirs.person().clone());
-            let merged = self.merge((&ours.key, ours.stored.as_ref()), &joined, (&theirs.key, theirs.stored.as_ref()));
+            let merged =
+                self.merge((&ours.key, ours.stored.as_deref()), &joined, (&theirs.key, theirs.stored.as_deref()));
             if merged.await? {
                 return Ok(());
             }

@@ -127,7 +127,20 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when DynamoDB fails or an item has an unknown form.
     pub async fn get_many<T: DeserializeOwned>(&self, keys: &[Key]) -> Result<HashMap<Key, Stored<T>>, StoreError> {
-        let mut found = HashMap::new();
+        let items = self.get_items(keys).await?.into_iter();
+        items.map(|item| Stored::parse(item).map(|stored| (stored.key(), stored))).collect()
+    }
+
+    /// The same of items that will not be replaced by what they are now: only their values.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails or an item has an unknown form.
+    pub async fn get_values<T: DeserializeOwned>(&self, keys: &[Key]) -> Result<HashMap<Key, T>, StoreError> {
+        self.get_items(keys).await?.into_iter().map(read).collect()
+    }
+
+    async fn get_items(&self, keys: &[Key]) -> Result<Vec<Attributes>, StoreError> {
+        let mut found = Vec::with_capacity(keys.len());
         let mut unique: Vec<&Key> = keys.iter().collect();
         unique.sort();
         unique.dedup();
@@ -135,10 +148,7 @@ impl Store {
             let mut wanted: Vec<Attributes> = chunk.iter().map(|key| key.attributes()).collect();
             while !wanted.is_empty() {
                 let (items, left) = self.batch_get(wanted).await?;
-                for item in items {
-                    let stored = Stored::parse(item)?;
-                    found.insert(stored.key(), stored);
-                }
+                found.extend(items);
                 wanted = left;
             }
         }
@@ -267,8 +277,8 @@ impl Store {
         }
         let answer = query.send().await.map_err(|error| call_error("Query", &error))?;
         let next = answer.last_evaluated_key.as_ref().map(|key| text(key, SK));
-        let parse = |item| match Stored::parse(item) {
-            Ok(stored) => Some((stored.key().sk, stored.value)),
+        let parse = |item| match read(item) {
+            Ok((key, value)) => Some((key.sk, value)),
             Err(error) => {
                 // One item that cannot be read must not stop the others.
                 tracing::error!(%error, "an item is passed over");
@@ -414,6 +424,15 @@ fn value_size_bytes(value: &AttributeValue) -> usize {
         }
         AttributeValue::Ss(set) => set.iter().map(String::len).sum(),
         _ => 1,
+    }
+}
+
+/// An item of which only the value is wanted: nothing of it is copied.
+fn read<T: DeserializeOwned>(item: Attributes) -> Result<(Key, T), StoreError> {
+    let key = Key::new(text(&item, PK), text(&item, SK));
+    match serde_dynamo::from_item(item) {
+        Ok(value) => Ok((key, value)),
+        Err(error) => Err(StoreError::Form { pk: key.pk, detail: error.to_string() }),
     }
 }
 

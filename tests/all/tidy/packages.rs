@@ -50,7 +50,7 @@ fn packages() -> Vec<Package> {
     serde_json::from_str::<Metadata>(&output(env!("CARGO"), &arguments)).unwrap().packages
 }
 
-/// tests → tidepost → functions → tidepost-io → tidepost-core, and the simulators know nothing of ours.
+/// tests, benches → tidepost → functions → tidepost-io → tidepost-core, and the simulators know nothing of ours.
 #[test]
 fn dependencies_point_one_way() {
     let packages = packages();
@@ -65,7 +65,7 @@ fn dependencies_point_one_way() {
                 let below = ["tidepost-core", "tidepost-io", "platform-simulators"];
                 functions.iter().copied().chain(below).collect()
             }
-            "tidepost-tests" => packages.iter().map(|package| package.name.as_str()).collect(),
+            "tidepost-benches" | "tidepost-tests" => packages.iter().map(|package| package.name.as_str()).collect(),
             _ if package.is_function() => BTreeSet::from(["tidepost-core", "tidepost-io"]),
             other => panic!("{other}: say here what the new package may depend on"),
         };

@@ -1,0 +1,10 @@
+//! The whole path over real HTTP, on the embedded stack. What happened is read from the simulator, never from the core.
+
+mod callback;
+mod crash;
+mod messages;
+mod platform_codes;
+mod proxy;
+mod throttles;
+mod two_hosts;
+mod world;
