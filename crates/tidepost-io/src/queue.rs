@@ -22,9 +22,9 @@ pub enum NowTask {
 pub struct MessageTask {
     /// Which message.
     pub id: MessageId,
-    /// To whom: lets dispatch read the person and the row at once.
+    /// To whom: dispatch sorts a batch by its channel.
     pub to: SubscriberId,
-    /// Not to be reserved after this.
+    /// Worthless after this; the row says the same, and decides.
     pub not_after: Timestamp,
 }
 

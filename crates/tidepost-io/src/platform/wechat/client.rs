@@ -160,14 +160,6 @@ pub struct RateLimit {
     pub window_seconds: u64,
 }
 
-impl Token {
-    /// How long to use it: until 300 s before its end or 80 % of its life, whichever is sooner (platforms.md A7).
-    #[must_use]
-    pub fn fresh_seconds(&self) -> u32 {
-        self.expires_in_seconds.saturating_sub(300).min(self.expires_in_seconds / 5 * 4)
-    }
-}
-
 impl WechatClient {
     /// A client of the API at `base_url` (WeChat's own or a simulator's). `http` must not follow redirects: see
     /// [`crate::platform::http_client`].

@@ -164,19 +164,13 @@ async fn a_token_comes_from_stable_token() {
     let (client, server) = serve(http(200, r#"{"access_token":"ACCESS","expires_in":7200}"#)).await;
     let token = client.fetch_token("wx1", &secret("S"), false).await.unwrap();
     assert_eq!(token.access_token.expose(), "ACCESS");
-    assert_eq!((token.expires_in_seconds, token.fresh_seconds()), (7200, 5760));
+    assert_eq!(token.expires_in_seconds, 7200);
     assert!(!format!("{token:?}").contains("ACCESS"));
     let request = server.await.unwrap();
     assert!(request.starts_with("POST /cgi-bin/stable_token HTTP/1.1"), "{request}");
     let body: Value = serde_json::from_str(request.split_once("\r\n\r\n").unwrap().1).unwrap();
     let expected = json!({"grant_type": "client_credential", "appid": "wx1", "secret": "S", "force_refresh": false});
     assert_eq!(body, expected);
-}
-
-#[test]
-fn a_token_is_fresh_until_shortly_before_its_end() {
-    let fresh = |expires_in_seconds| Token { access_token: secret("x"), expires_in_seconds }.fresh_seconds();
-    assert_eq!([7200, 1500, 1000, 300, 0].map(fresh), [5760, 1200, 700, 0, 0]);
 }
 
 #[tokio::test]
