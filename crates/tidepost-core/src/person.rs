@@ -58,9 +58,6 @@ pub struct Person {
 }
 
 impl Person {
-    /// Names of all attributes that this version of a person may have in storage.
-    pub const ATTRIBUTES: [&str; 11] = ["s", "r", "k", "e", "p", "a", "t", "z", "b", "u", "x"];
-
     /// A person of whom only one subscriber is known.
     #[must_use]
     pub fn new(id: &SubscriberId) -> Self {
