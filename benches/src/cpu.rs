@@ -18,8 +18,8 @@ use crate::place::Place;
 use crate::shop::{CHANNEL, GOODS, PAGE, Shop, openid, template};
 use crate::{Result, progress};
 
-/// Messages of one invocation.
-pub const BATCH: usize = 64;
+/// Messages of one invocation: what the host, and the event source mapping, hand over at most.
+pub const BATCH: usize = 100;
 /// Messages of the plain loop in flight.
 pub const IN_FLIGHT: usize = 64;
 /// How long a message is worth anything.
