@@ -245,11 +245,25 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when DynamoDB fails.
     pub async fn receipt_of(&self, channel: &str, send: &RecentSend) -> Result<Option<Entry>, StoreError> {
-        let partition = receipt_partition(channel, send.hour());
-        let (from, to) = (format!("{}#", send.nonce), format!("{}#{LAST}", send.nonce));
+        self.word_on(channel, send.id, send.hour(), send.nonce).await
+    }
+
+    /// The same of a message by the hour that it counts in and the delivery that reserved it.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn word_on(
+        &self,
+        channel: &str,
+        id: MessageId,
+        hour: Timestamp,
+        nonce: Nonce,
+    ) -> Result<Option<Entry>, StoreError> {
+        let partition = receipt_partition(channel, hour);
+        let (from, to) = (format!("{nonce}#"), format!("{nonce}#{LAST}"));
         let receipts: Vec<(String, Receipt)> =
             self.query_all(&Range { from: &from, to: &to, ..Range::all(&partition) }).await?;
-        Ok(best(receipts.iter().filter_map(|(_, receipt)| receipt.find(send.id))))
+        Ok(best(receipts.iter().filter_map(|(_, receipt)| receipt.find(id))))
     }
 
     /// The reserved message of a person that the platform knows as `platform_id`, with template, topic and outcome.

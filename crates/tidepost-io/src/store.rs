@@ -396,22 +396,18 @@ impl<T> Stored<T> {
         self.raw.contains_key(TO).then(|| text(&self.raw, TO))
     }
 
-    /// Bytes that DynamoDB charges for: names and values.
-    #[must_use]
-    pub fn size_bytes(&self) -> usize {
-        item_size_bytes(&self.raw)
-    }
-
     fn version(&self) -> i64 {
         self.raw.get(VERSION).and_then(|value| value.as_n().ok()?.parse().ok()).unwrap_or(0)
     }
 }
 
 /// Bytes that DynamoDB charges for an item: names and values.
+#[cfg(test)]
 pub(crate) fn item_size_bytes(item: &Attributes) -> usize {
     item.iter().map(|(name, value)| name.len() + value_size_bytes(value)).sum()
 }
 
+#[cfg(test)]
 /// The size rules of DynamoDB: numbers about half their digits, maps and lists three bytes and one per element.
 fn value_size_bytes(value: &AttributeValue) -> usize {
     match value {
