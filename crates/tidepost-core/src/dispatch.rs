@@ -24,6 +24,9 @@ use crate::time::{Calendar, calendar_period, day_number, hour_of, plus_seconds};
 /// How often a reservation is decided again after the item changed, before the message goes back to the queue.
 pub const RESERVE_TRIES: usize = 4;
 
+/// How long a delivery waits for an edge or a rate slot rather than park what waits, in seconds.
+pub const PATIENCE_SECONDS: i64 = 10;
+
 /// How long a `basic` message with an unknown outcome waits for the platform's event before its second try, in seconds
 /// from its first reservation.
 pub const REPEAT_SECONDS: i64 = 60;
