@@ -103,13 +103,21 @@ struct RolledUp {
 const ROLLED_UP: &str = "until";
 
 impl Store {
-    /// Stores a new message's row; returns false when the row is there already.
+    /// Stores a new message's row; returns false when the row is there already, or that of its `rival`.
     ///
     /// # Errors
     /// [`StoreError`] when DynamoDB fails; the write may have happened all the same.
-    pub async fn put_message(&self, id: MessageId, message: &Message) -> Result<bool, StoreError> {
-        let expires_at = plus_seconds(message.accepted_at, KEPT_SECONDS);
-        self.put_new(&message_key(id), message, Some(expires_at)).await
+    pub async fn put_message(
+        &self,
+        id: MessageId,
+        rival: Option<MessageId>,
+        message: &Message,
+    ) -> Result<bool, StoreError> {
+        let expires_at = Some(plus_seconds(message.accepted_at, KEPT_SECONDS));
+        match rival {
+            None => self.put_new(&message_key(id), message, expires_at).await,
+            Some(rival) => self.put_only(&message_key(id), message, expires_at, &message_key(rival)).await,
+        }
     }
 
     /// Replaces a message's row.

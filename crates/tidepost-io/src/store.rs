@@ -122,6 +122,16 @@ impl Store {
         answer.item.map(Stored::parse).transpose()
     }
 
+    /// Reads one item as it was a moment ago, which costs half as much.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails or the item has an unknown form.
+    pub async fn glance<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<T>, StoreError> {
+        let request = self.client.get_item().table_name(&self.table).set_key(Some(key.attributes()));
+        let answer = request.send().await.map_err(|error| call_error("GetItem", &error))?;
+        answer.item.map(|item| read(item).map(|(_, value)| value)).transpose()
+    }
+
     /// Reads many items, as they are now; absent ones are left out.
     ///
     /// # Errors
@@ -244,6 +254,43 @@ impl Store {
         match put.condition_expression("attribute_not_exists(pk)").send().await {
             Ok(_) => Ok(true),
             Err(error) => failed_condition(error).map(|_| false),
+        }
+    }
+
+    /// Stores an item unless there is one, or one at `rival`; returns whether it was stored. Costs twice as much as
+    /// [`Self::put_new`].
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails; the write may have happened all the same.
+    pub async fn put_only<T: Serialize>(
+        &self,
+        key: &Key,
+        value: &T,
+        expires_at: Option<Timestamp>,
+        rival: &Key,
+    ) -> Result<bool, StoreError> {
+        use aws_sdk_dynamodb::types::{ConditionCheck, Put, TransactWriteItem};
+        const IS_ABSENT: &str = "attribute_not_exists(pk)";
+        let mut item = to_item(key, value)?;
+        if let Some(end) = expires_at {
+            item.insert(TTL.to_owned(), number(end.as_second()));
+        }
+        let incomplete = |error: aws_sdk_dynamodb::error::BuildError| StoreError::Call {
+            operation: "TransactWriteItems",
+            detail: error.to_string(),
+        };
+        let put = Put::builder().table_name(&self.table).set_item(Some(item)).condition_expression(IS_ABSENT);
+        let check = ConditionCheck::builder().table_name(&self.table).set_key(Some(rival.attributes()));
+        let check = check.condition_expression(IS_ABSENT).build().map_err(incomplete)?;
+        let write = self
+            .client
+            .transact_write_items()
+            .transact_items(TransactWriteItem::builder().put(put.build().map_err(incomplete)?).build())
+            .transact_items(TransactWriteItem::builder().condition_check(check).build());
+        match write.send().await {
+            Ok(_) => Ok(true),
+            Err(error) if error.code() == Some("TransactionCanceledException") => Ok(false),
+            Err(error) => Err(call_error("TransactWriteItems", &error)),
         }
     }
 
