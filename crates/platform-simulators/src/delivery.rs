@@ -95,13 +95,25 @@ impl Deliveries {
         drop((waiting, held));
     }
 
-    /// Sends an event in the background, with the faults set for it.
+    /// Sends the event of a send in the background and after its delay, with the faults set for it.
     pub(crate) fn emit(&self, world: &Arc<World>, app: &Arc<App>, event: Event) {
-        self.emit_caused_by(world, app, event, SEND_PATH);
+        let delay = Duration::from_millis(app.config().sent_event_delay_milliseconds);
+        if delay.is_zero() {
+            return self.emit_now(world, app, event);
+        }
+        let (world, app, pending) = (Arc::clone(world), Arc::clone(app), Pending::new(&self.pending));
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            // A reset meanwhile takes the event with it.
+            if world.app(&app.app_id).is_some_and(|known| Arc::ptr_eq(&known, &app)) {
+                world.deliveries.emit_now(&world, &app, event);
+            }
+            drop(pending);
+        });
     }
 
-    fn emit_caused_by(&self, world: &Arc<World>, app: &Arc<App>, mut event: Event, cause: &str) {
-        let plan = world.plan_callback(&[event.name(), cause], &event.openid);
+    fn emit_now(&self, world: &Arc<World>, app: &Arc<App>, mut event: Event) {
+        let plan = world.plan_callback(&[event.name(), SEND_PATH], &event.openid);
         if plan.drop {
             record(world, app, &event, None, "dropped by a fault");
             return;

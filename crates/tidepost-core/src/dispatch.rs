@@ -4,11 +4,13 @@
 //! because the item changed, or because an earlier try of the same write had succeeded unheard, [`reserve`] is simply
 //! asked again with the item as it is now.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use crate::category::Category;
-use crate::channel::Channel;
-use crate::decide::{Case, Hold, Offer, caps, decide};
+use crate::channel::{Cap, CapPeriod, CapScope, Channel};
+use crate::decide::{Case, Hold, Offer, caps, decide, wait_or_refuse};
 use crate::grant::Payment;
 use crate::ids::{MessageId, Nonce};
 use crate::outcome::{Ending, PlatformWord};
@@ -21,6 +23,13 @@ use crate::time::{Calendar, calendar_period, day_number, hour_of, plus_seconds};
 
 /// How often a reservation is decided again after the item changed, before the message goes back to the queue.
 pub const RESERVE_TRIES: usize = 4;
+
+/// How long a delivery waits for an edge or a rate slot rather than park what waits, in seconds.
+pub const PATIENCE_SECONDS: i64 = 10;
+
+/// How long a `basic` message with an unknown outcome waits for the platform's event before its second try, in seconds
+/// from its first reservation.
+pub const REPEAT_SECONDS: i64 = 60;
 
 /// What the ledger says to a delivery that wants to send.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -54,6 +63,9 @@ pub fn reserve(case: &Case<'_>, nonce: Nonce, held: Option<&Payment>) -> Step {
         match (known.nonce == nonce, held, known.mark) {
             (true, Some(payment), Mark::Reserved | Mark::Repeated) => return Step::Ours(payment.clone()),
             (_, _, Mark::MayRepeat) if offer.category == Category::Basic => {
+                if let Some(hold) = repeat_hold(case, known) {
+                    return Step::Held(hold);
+                }
                 let hours = (hour_of(case.now).as_second() - known.hour().as_second()) / 3_600;
                 (mark, hours_before) = (Mark::Repeated, u8::try_from(hours).unwrap_or(u8::MAX));
             }
@@ -63,8 +75,7 @@ pub fn reserve(case: &Case<'_>, nonce: Nonce, held: Option<&Payment>) -> Step {
     if let Some(hold) = decide(case) {
         return Step::Held(hold);
     }
-    let mut person = case.person.clone();
-    person.sends.forget(case.now);
+    let mut person = case.person.remembered(case.now);
     let grant = person.subscriber_mut(&offer.to).grants.entry(offer.template.clone()).or_default();
     let Some(payment) = grant.pay(&offer.template, case.template, case.channel, case.now) else {
         return Step::Held(Hold::Refuse(Reason::new(ReasonCode::NoGrant, "no consent for this template is left")));
@@ -81,30 +92,44 @@ pub fn reserve(case: &Case<'_>, nonce: Nonce, held: Option<&Payment>) -> Step {
     Step::Swap(Box::new(Reserved { person, payment }))
 }
 
-/// Bumps every cap of the channel that concerns the offer, and drops counters of past periods.
+/// Holds a second try back while the platform's event on the first may still come.
+fn repeat_hold(case: &Case<'_>, first: &RecentSend) -> Option<Hold> {
+    // The ledger keeps whole seconds, rounded down: one more makes the pause never too short.
+    let until = plus_seconds(first.reserved_at(), REPEAT_SECONDS + 1);
+    let reason = || Reason::new(ReasonCode::Timeout, "the first try is unknown, and its event may still come");
+    (case.now < until).then(|| wait_or_refuse(case.offer, until, Some(reason())))
+}
+
+/// What a send is counted under: the person's day and week whatever the channel, because another channel of theirs may cap
+/// them, and topic and business line where this channel caps those.
+fn counters(channel: &Channel, offer: &Offer) -> BTreeSet<(String, Calendar)> {
+    let everywhere = [CapPeriod::Day, CapPeriod::Week].map(|per| Cap { scope: CapScope::Subscriber, per, limit: 0 });
+    let caps = everywhere.iter().chain(&channel.policy.caps);
+    caps.filter_map(|cap| Some((counter_key(cap, caps::subject(cap, offer)?), cap.per.calendar()))).collect()
+}
+
+/// Bumps every count that concerns the offer, and drops counters of past periods.
 fn count(person: &mut Person, offer: &Offer, channel: &Channel, now: Timestamp) {
     let zone = person.zone(channel);
     let oldest = [Calendar::Day, Calendar::Week].map(|period| day_number(period, &zone, now));
     let oldest = oldest.into_iter().min().unwrap_or(i32::MIN);
     person.counters.retain(|_, (first_day, _)| *first_day >= oldest);
-    for cap in &channel.policy.caps {
-        let Some(subject) = caps::subject(cap, offer) else {
-            continue;
-        };
-        let counted = person.counted(cap, subject, &zone, now).saturating_add(1);
-        person.counters.insert(counter_key(cap, subject), (day_number(cap.per.calendar(), &zone, now), counted));
+    for (key, period) in counters(channel, offer) {
+        let today = day_number(period, &zone, now);
+        let (day, counted) = person.counters.entry(key).or_insert((today, 0));
+        if *day < today {
+            (*day, *counted) = (today, 0);
+        }
+        *counted = counted.saturating_add(1);
     }
 }
 
 /// Takes back what [`count`] counted at `reserved_at`, unless its period has passed.
 fn uncount(person: &mut Person, offer: &Offer, channel: &Channel, reserved_at: Timestamp) {
     let zone = person.zone(channel);
-    for cap in &channel.policy.caps {
-        let Some(subject) = caps::subject(cap, offer) else {
-            continue;
-        };
-        let first_day = day_number(cap.per.calendar(), &zone, reserved_at);
-        if let Some((day, counted)) = person.counters.get_mut(&counter_key(cap, subject))
+    for (key, period) in counters(channel, offer) {
+        let first_day = day_number(period, &zone, reserved_at);
+        if let Some((day, counted)) = person.counters.get_mut(&key)
             && *day == first_day
         {
             *counted = counted.saturating_sub(1);
@@ -121,8 +146,6 @@ pub enum Settlement {
     Refused,
     /// The platform knows of no grant: the entry stays and is marked, counts are given back, the grant stays consumed.
     NoGrant,
-    /// The outcome is unknown and the message is `basic`: it may be tried once more.
-    MayRepeat,
 }
 
 /// The person after a reservation of `nonce` was settled; `None` when there is nothing to change.
@@ -140,10 +163,7 @@ pub fn settle(
         .sends
         .find(offer.id)
         .filter(|send| send.nonce == nonce && matches!(send.mark, Mark::Reserved | Mark::Repeated))?;
-    let reserved_at = Timestamp::from_second(i64::from(own.at)).ok()?;
-    if settlement == Settlement::MayRepeat {
-        return may_repeat(person, offer.id, nonce);
-    }
+    let reserved_at = own.reserved_at();
     let mut person = person.clone();
     let grant = person.subscriber_mut(&offer.to).grants.entry(payment.template().to_owned()).or_default();
     match settlement {

@@ -57,6 +57,10 @@ pub struct MessageId {
 /// Seconds in a week; weeks are counted from 1970-01-01T00:00:00Z.
 const WEEK_SECONDS: i64 = 7 * 86_400;
 
+/// How far apart two functions may place the same moment, in seconds: their clocks differ, and a call takes a while from
+/// reading the clock to storing the message.
+const APART_SECONDS: i64 = 300;
+
 impl MessageId {
     /// Bytes of [`MessageId::to_bytes`].
     pub const SIZE_BYTES: usize = 12;
@@ -69,6 +73,14 @@ impl MessageId {
         let mut hash = [0; 10];
         hash.copy_from_slice(digest.first_chunk::<10>().unwrap_or(&[0; 10]));
         Self { week: week_of(now), hash }
+    }
+
+    /// Near a week's turn: the id that the same message gets by a clock on the other side of it. `now` is what the id was
+    /// made of.
+    #[must_use]
+    pub fn across_the_turn(self, now: jiff::Timestamp) -> Option<Self> {
+        let near = [-APART_SECONDS, APART_SECONDS].map(|seconds| week_of(crate::time::plus_seconds(now, seconds)));
+        near.into_iter().find(|week| *week != self.week).map(|week| Self { week, ..self })
     }
 
     /// The id of the same message had it been accepted one week before.
@@ -166,6 +178,21 @@ mod tests {
         assert!(is_id(&"x".repeat(64)));
         for bad in ["", "a b", "名", "a/b", "a#b", &"x".repeat(65)] {
             assert!(!is_id(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn near_a_weeks_turn_both_sides_know_of_each_other() {
+        let id = |now: &str| {
+            let now = now.parse().unwrap();
+            let id = MessageId::derive("shop", "k_1", "order-1", now);
+            (id, id.across_the_turn(now))
+        };
+        let (before, after) = (id("2026-11-18T23:59:59Z"), id("2026-11-19T00:00:01Z"));
+        assert_eq!((before.1, after.1), (Some(after.0), Some(before.0)));
+        assert_eq!(before.0, after.0.week_before());
+        for far in ["2026-11-18T23:54:59Z", "2026-11-19T00:05:00Z", "2026-11-21T12:00:00Z"] {
+            assert_eq!(id(far).1, None, "{far}");
         }
     }
 

@@ -13,11 +13,25 @@ use crate::ids::{SubscriberId, check_id};
 use crate::invalid::Invalid;
 use crate::purchase::Purchases;
 use crate::sends::RecentSends;
+use crate::size::size_bytes;
 use crate::template::TemplateKind;
 use crate::time::{day_number, zone};
 
 /// How long an event is remembered so that it counts once, in seconds.
 pub const EVENT_KEPT_SECONDS: i64 = 7 * 86_400;
+
+/// Events of one person that are remembered at the most; 12 bytes each in storage.
+///
+/// Beyond, the earliest is forgotten before its time. Should that very event come again it counts once more, and the
+/// platform's 'no grant' corrects the count; to refuse the new event instead would lose a consent for certain. Events are
+/// repeated within seconds, reports of backends within hours: not after so many others.
+pub const SEEN_MAX: usize = 64;
+
+/// How large a person's item may grow, in bytes (DESIGN, 'Memory').
+pub const ITEM_MAX_BYTES: usize = 4_096;
+
+/// Bytes of what storage adds to a person: names of the key's parts, the partition, the version and the tombstone's end.
+const KEY_BYTES: usize = 32;
 
 /// Everything that must be read and changed together to decide on a send.
 #[derive(Clone, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
@@ -29,7 +43,7 @@ pub struct Person {
     #[serde(rename = "r", default)]
     pub sends: RecentSends,
     /// Cap counters: by [`counter_key`], the first day of the period and the count in it.
-    #[serde(rename = "k", default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(rename = "k", default, skip_serializing_if = "BTreeMap::is_empty", with = "counters")]
     pub counters: BTreeMap<String, (i32, u16)>,
     /// Consents that were counted.
     #[serde(rename = "e", default, skip_serializing_if = "SeenEvents::is_empty")]
@@ -93,12 +107,32 @@ impl Person {
         Self { seen: self.seen.clone(), erased_at: Some(now.as_second()), ..Self::default() }
     }
 
+    /// How large the item is in storage, in bytes; a few percent more than it really is.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        // The key names the first subscriber.
+        let name = self.subscribers.first().map_or(0, |first| first.channel.len() + 1 + first.openid.len());
+        KEY_BYTES + name + size_bytes(self)
+    }
+
+    /// The person without what nobody will ask for any more.
+    #[must_use]
+    pub fn remembered(&self, now: Timestamp) -> Self {
+        let mut person = self.clone();
+        person.sends.forget(now);
+        person.seen.forget(now);
+        person
+    }
+
     /// How many sends `cap` has counted in its current period.
+    ///
+    /// Where the person's zone is not known, channels of several zones count in one another's days: the later day is taken
+    /// for the current one, so that no count begins anew before its time.
     #[must_use]
     pub fn counted(&self, cap: &Cap, subject: &str, zone: &TimeZone, now: Timestamp) -> u16 {
         let today = day_number(cap.per.calendar(), zone, now);
         match self.counters.get(&counter_key(cap, subject)) {
-            Some((first_day, count)) if *first_day == today => *count,
+            Some((first_day, count)) if *first_day >= today => *count,
             _ => 0,
         }
     }
@@ -328,6 +362,12 @@ impl SeenEvents {
 
     fn add(&mut self, event: [u8; 8], now: Timestamp) {
         self.0.push((event, crate::sends::second(now)));
+        self.limit();
+    }
+
+    /// Forgets the earliest beyond [`SEEN_MAX`].
+    fn limit(&mut self) {
+        self.0.drain(..self.0.len().saturating_sub(SEEN_MAX));
     }
 
     fn forget(&mut self, now: Timestamp) {
@@ -340,6 +380,8 @@ impl SeenEvents {
                 self.0.push((event, at));
             }
         }
+        self.0.sort_unstable_by_key(|(event, at)| (*at, *event));
+        self.limit();
     }
 }
 
@@ -360,5 +402,36 @@ impl<'de> Deserialize<'de> for SeenEvents {
         };
         let entries = packed.chunks(12).map(entry).collect::<Option<_>>();
         entries.map(Self).ok_or_else(|| serde::de::Error::custom("seen events of an unknown form"))
+    }
+}
+
+mod counters {
+    //! A period's first day and its count as one number, two thirds of the bytes of a pair; pairs are read as well, from
+    //! items written before.
+
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Counter {
+        Number(i64),
+        Pair(i32, u16),
+    }
+
+    pub fn serialize<S: Serializer>(counters: &BTreeMap<String, (i32, u16)>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer
+            .collect_map(counters.iter().map(|(key, (day, count))| (key, i64::from(*day) << 16 | i64::from(*count))))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, (i32, u16)>, D::Error> {
+        let counters = BTreeMap::<String, Counter>::deserialize(deserializer)?;
+        let unpack = |counter| match counter {
+            Counter::Number(number) => Some((i32::try_from(number >> 16).ok()?, u16::try_from(number & 0xffff).ok()?)),
+            Counter::Pair(day, count) => Some((day, count)),
+        };
+        let unpacked = counters.into_iter().map(|(key, counter)| Some((key, unpack(counter)?)));
+        unpacked.collect::<Option<_>>().ok_or_else(|| serde::de::Error::custom("counters of an unknown form"))
     }
 }

@@ -10,6 +10,7 @@ use crate::ids::{SubscriberId, check_id};
 use crate::invalid::Invalid;
 use crate::person::Person;
 use crate::purchase::{Purchase, parse_cents};
+use crate::size::size_bytes;
 use crate::time::is_zone;
 
 /// Attributes of one person at the most.
@@ -23,6 +24,10 @@ pub const TAGS_MAX: usize = 50;
 
 /// Characters of a tag at the most.
 pub const TAG_CHARACTERS_MAX: usize = 64;
+
+/// Bytes of a person's attributes and tags in storage at the most: they leave the larger part of the item to grants
+/// and recent sends.
+pub const PROFILE_BYTES_MAX: usize = 2_048;
 
 /// Numbers that storage keeps exactly: far inside what DynamoDB can hold.
 const NUMBERS: std::ops::RangeInclusive<f64> = 1e-9..=1e15;
@@ -194,7 +199,7 @@ impl Profile {
     /// The person after the change; equal to the person before when there is no news.
     ///
     /// # Errors
-    /// [`Invalid`] when the person was erased, or would have too many attributes or tags.
+    /// [`Invalid`] when the person was erased, or would have too many or too long attributes or tags.
     pub fn apply(&self, id: &SubscriberId, person: &Person, at: &str) -> Result<Person, Invalid> {
         if person.erased_at.is_some() {
             let message = "the person was erased; only a new consent brings them back";
@@ -215,6 +220,10 @@ impl Profile {
         next.purchases.add(self.purchases.clone());
         let sizes = [("attributes", next.attributes.len(), ATTRIBUTES_MAX), ("tags", next.tags.len(), TAGS_MAX)];
         match sizes.into_iter().find(|(_, count, most)| count > most) {
+            None if size_bytes(&(&next.attributes, &next.tags)) > PROFILE_BYTES_MAX && next != *person => {
+                let message = format!("a person's attributes and tags have at most {PROFILE_BYTES_MAX} bytes");
+                Err(Invalid::new(format!("{at}.attributes"), "too_many", message))
+            }
             None => Ok(next),
             Some((field, count, most)) => {
                 let message = format!("a person has at most {most} {field}, this would make {count}");
@@ -300,6 +309,10 @@ mod tests {
     fn too_many_attributes_and_erased_people_are_refused() {
         let many: Vec<String> = (0..51).map(|number| format!("\"a{number}\":1")).collect();
         let change = request(&format!(r#"{{"openid":"o1","attributes":{{{}}}}}"#, many.join(",")));
+        let refused = change.accept("s").unwrap().apply(&id(), &Person::new(&id()), "s").unwrap_err();
+        assert_eq!((refused.field.as_str(), refused.code.as_str()), ("s.attributes", "too_many"));
+        let long: Vec<String> = (0..10).map(|number| format!("\"a{number}\":\"{}\"", "字".repeat(80))).collect();
+        let change = request(&format!(r#"{{"openid":"o1","attributes":{{{}}}}}"#, long.join(",")));
         let refused = change.accept("s").unwrap().apply(&id(), &Person::new(&id()), "s").unwrap_err();
         assert_eq!((refused.field.as_str(), refused.code.as_str()), ("s.attributes", "too_many"));
         let erased = Person::new(&id()).erased(jiff::Timestamp::UNIX_EPOCH);

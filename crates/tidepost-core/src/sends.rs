@@ -25,11 +25,16 @@ pub struct RecentSend {
 }
 
 impl RecentSend {
+    /// When it was reserved, in whole seconds.
+    #[must_use]
+    pub fn reserved_at(&self) -> Timestamp {
+        Timestamp::from_second(i64::from(self.at)).unwrap_or(Timestamp::MIN)
+    }
+
     /// The hour that the message counts in.
     #[must_use]
     pub fn hour(&self) -> Timestamp {
-        let at = Timestamp::from_second(i64::from(self.at)).unwrap_or(Timestamp::MIN);
-        plus_seconds(hour_of(at), -3_600 * i64::from(self.hours_before))
+        plus_seconds(hour_of(self.reserved_at()), -3_600 * i64::from(self.hours_before))
     }
 }
 
@@ -49,14 +54,12 @@ pub enum Mark {
 /// How long an entry outlives its `not_after`, in seconds: until the walk over the messages has certainly settled it.
 const KEPT_SECONDS: i64 = 6 * 3_600;
 
-/// Entries that fit an item of 4 KB beside everything else a person has.
-pub const SENDS_MAX: usize = 96;
-
 /// Entries of one person, oldest first; 30 bytes each in storage.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct RecentSends(Vec<RecentSend>);
 
-const ENTRY_SIZE_BYTES: usize = 2 + MessageId::SIZE_BYTES + 8 + 4 + 4;
+/// Bytes of one entry in storage.
+pub(crate) const ENTRY_SIZE_BYTES: usize = 2 + MessageId::SIZE_BYTES + 8 + 4 + 4;
 
 impl RecentSends {
     /// The entries, oldest first.
@@ -68,6 +71,12 @@ impl RecentSends {
     #[must_use]
     pub fn find(&self, id: MessageId) -> Option<&RecentSend> {
         self.0.iter().find(|send| send.id == id)
+    }
+
+    /// What was reserved from `from` until `until` and was or may be called for, oldest first.
+    pub fn called_between(&self, from: Timestamp, until: Timestamp) -> impl Iterator<Item = &RecentSend> {
+        let span = from.as_second()..=until.as_second();
+        self.0.iter().filter(move |send| send.mark != Mark::Refused && span.contains(&i64::from(send.at)))
     }
 
     /// When the last send was reserved that was not refused.
@@ -82,13 +91,11 @@ impl RecentSends {
         self.0.retain(|send| i64::from(send.not_after) + KEPT_SECONDS > now.as_second());
     }
 
-    /// When an entry can be forgotten and a full memory takes the next one; `None` while there is room.
+    /// When the first entry can be forgotten that cannot be yet.
     #[must_use]
-    pub fn full_until(&self, now: Timestamp) -> Option<Timestamp> {
-        let live =
-            self.0.iter().map(|send| i64::from(send.not_after) + KEPT_SECONDS).filter(|end| *end > now.as_second());
-        let first = live.clone().min()?;
-        (live.count() >= SENDS_MAX).then(|| Timestamp::from_second(first).ok()).flatten()
+    pub fn next_forgotten(&self, now: Timestamp) -> Option<Timestamp> {
+        let ends = self.0.iter().map(|send| i64::from(send.not_after) + KEPT_SECONDS);
+        ends.filter(|end| *end > now.as_second()).min().and_then(|end| Timestamp::from_second(end).ok())
     }
 
     pub(crate) fn remember(&mut self, send: RecentSend) {

@@ -11,6 +11,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tidepost_core::invalid::Invalid;
 
+use crate::emf;
+
 /// Bytes of a body at the most.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
 
@@ -183,9 +185,15 @@ pub fn text(status: u16, body: impl Into<String>) -> ApiGatewayV2httpResponse {
     respond(status, "text/plain; charset=utf-8", body.into())
 }
 
-/// The answer to a call, whatever came of it.
+/// The answer to a call, whatever came of it; notes it as the invocation's outcome.
 #[must_use]
 pub fn answer(answer: Answer) -> ApiGatewayV2httpResponse {
+    let status = answer.as_ref().map_or_else(|problem| problem.status, |_| 200);
+    emf::outcome(match status {
+        500.. => "failed",
+        400.. => "refused",
+        _ => "ok",
+    });
     answer.unwrap_or_else(|problem| {
         let body = json!({
             "type": "about:blank",

@@ -42,12 +42,6 @@ impl Entry {
     pub fn is_known(&self) -> bool {
         self.stored.is_some()
     }
-
-    /// The size of the item, in bytes.
-    #[must_use]
-    pub fn size_bytes(&self) -> usize {
-        self.stored.as_ref().map_or(0, |stored| stored.size_bytes())
-    }
 }
 
 /// Where a subscriber's item is: spread over 256 partitions by a hash of the name.
@@ -131,7 +125,8 @@ impl Store {
 
     /// Changes a person, however often others get in between. `change` returns the new person, or `None` to leave it.
     ///
-    /// Returns the entry after the change.
+    /// Returns the entry after the change. A write that took effect although its answer was lost is recognised by what it
+    /// wrote, so that `change` is not asked about its own work.
     ///
     /// # Errors
     /// [`StoreError`] when DynamoDB fails, or when others were faster too many times.
@@ -145,9 +140,18 @@ impl Store {
             let Some(next) = change(entry.person()) else {
                 return Ok(entry);
             };
-            match self.swap_person(id, &entry, next).await? {
-                PersonSwap::Done(done) => return Ok(done),
-                PersonSwap::Conflict(current) => entry = current,
+            match self.swap_person(id, &entry, next.clone()).await {
+                Ok(PersonSwap::Done(done)) => return Ok(done),
+                Ok(PersonSwap::Conflict(current)) => entry = current,
+                Err(error) => {
+                    entry = self.person(id).await?;
+                    if *entry.person() != next {
+                        return Err(error);
+                    }
+                }
+            }
+            if *entry.person() == next {
+                return Ok(entry);
             }
         }
         Err(StoreError::Call { operation: "update", detail: "the person changed too often at once".to_owned() })
@@ -250,12 +254,17 @@ mod tests {
     use tidepost_core::template::TemplateKind;
 
     use super::*;
+    use crate::store::stored;
 
     /// As long as WeChat's own: openids have 28 characters, template ids 43.
     const OPENID: &str = "o6_bmjrPTlm6_2sgVt7hMZOPfL2M";
 
     fn template_id(number: usize) -> String {
         format!("Ck3TWYgxvkKiGfHtG2wpsq1_3d7vQbrDdbUYfPmCE0{number}")
+    }
+
+    fn id() -> SubscriberId {
+        SubscriberId::new("shop", OPENID)
     }
 
     /// One channel, five templates with two consents left each, ten recent sends, ten attributes, a zone, a union id.
@@ -326,10 +335,27 @@ mod tests {
     #[test]
     fn a_typical_person_is_under_one_kilobyte_and_survives_storage() {
         let person = typical();
-        let id = SubscriberId::new("shop", OPENID);
         assert_eq!(person.sends.iter().count(), 10);
-        let stored = Stored::of(&key(&id), &person).unwrap();
-        assert!(stored.size_bytes() < 1_024, "{} bytes", stored.size_bytes());
-        assert_eq!(stored.value, person);
+        let (read, size_bytes) = stored(&key(&id()), &person);
+        assert!(size_bytes < 1_024, "{size_bytes} bytes");
+        assert_eq!(read, person);
+    }
+
+    #[test]
+    fn the_core_knows_how_large_an_item_is() {
+        let mut large = typical();
+        for number in 0..40 {
+            let value = if number % 2 == 0 { number.into() } else { "文".into() };
+            large.attributes.insert(format!("attribute{number}"), value);
+            large.tags.insert(format!("tag{number}"));
+            large.preferences.topics.insert(format!("topic{number}"), false);
+            let bought = tidepost_core::purchase::Purchase::new(&number.to_string(), Timestamp::UNIX_EPOCH, 1);
+            large.purchases.add(vec![bought]);
+        }
+        large.join(Person::new(&SubscriberId::new("club", "o2")));
+        for person in [Person::new(&SubscriberId::new("shop", OPENID)), typical(), large] {
+            let (real, told) = (stored(&key(&id()), &person).1, person.size_bytes());
+            assert!(real <= told && told <= real + 32, "{told} told, {real} really");
+        }
     }
 }

@@ -8,6 +8,7 @@ pub mod auth;
 pub mod channels;
 pub mod clock;
 pub mod config;
+pub mod emf;
 pub mod http;
 pub mod ledger;
 pub mod messages;

@@ -103,13 +103,21 @@ struct RolledUp {
 const ROLLED_UP: &str = "until";
 
 impl Store {
-    /// Stores a new message's row; returns false when the row is there already.
+    /// Stores a new message's row; returns false when the row is there already, or that of its `rival`.
     ///
     /// # Errors
     /// [`StoreError`] when DynamoDB fails; the write may have happened all the same.
-    pub async fn put_message(&self, id: MessageId, message: &Message) -> Result<bool, StoreError> {
-        let expires_at = plus_seconds(message.accepted_at, KEPT_SECONDS);
-        self.put_new(&message_key(id), message, Some(expires_at)).await
+    pub async fn put_message(
+        &self,
+        id: MessageId,
+        rival: Option<MessageId>,
+        message: &Message,
+    ) -> Result<bool, StoreError> {
+        let expires_at = Some(plus_seconds(message.accepted_at, KEPT_SECONDS));
+        match rival {
+            None => self.put_new(&message_key(id), message, expires_at).await,
+            Some(rival) => self.put_only(&message_key(id), message, expires_at, &message_key(rival)).await,
+        }
     }
 
     /// Replaces a message's row.
@@ -245,11 +253,25 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when DynamoDB fails.
     pub async fn receipt_of(&self, channel: &str, send: &RecentSend) -> Result<Option<Entry>, StoreError> {
-        let partition = receipt_partition(channel, send.hour());
-        let (from, to) = (format!("{}#", send.nonce), format!("{}#{LAST}", send.nonce));
+        self.word_on(channel, send.id, send.hour(), send.nonce).await
+    }
+
+    /// The same of a message by the hour that it counts in and the delivery that reserved it.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn word_on(
+        &self,
+        channel: &str,
+        id: MessageId,
+        hour: Timestamp,
+        nonce: Nonce,
+    ) -> Result<Option<Entry>, StoreError> {
+        let partition = receipt_partition(channel, hour);
+        let (from, to) = (format!("{nonce}#"), format!("{nonce}#{LAST}"));
         let receipts: Vec<(String, Receipt)> =
             self.query_all(&Range { from: &from, to: &to, ..Range::all(&partition) }).await?;
-        Ok(best(receipts.iter().filter_map(|(_, receipt)| receipt.find(send.id))))
+        Ok(best(receipts.iter().filter_map(|(_, receipt)| receipt.find(id))))
     }
 
     /// The reserved message of a person that the platform knows as `platform_id`, with template, topic and outcome.

@@ -23,6 +23,14 @@ impl Store {
         Ok(stored.map(|stored| stored.value).unwrap_or_default())
     }
 
+    /// What was taken of a channel's windows a moment ago: enough to tell what to expect.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn quota_of_late(&self, channel: &str) -> Result<Quota, StoreError> {
+        Ok(self.glance(&key(channel)).await?.unwrap_or_default())
+    }
+
     /// Leases units of every window of a channel.
     ///
     /// # Errors

@@ -7,12 +7,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::app::App;
+use crate::emf;
 
-/// Starts logging, builds the [`App`] and serves invocations until Lambda ends the process.
+/// Starts logging, builds the [`App`] and serves invocations of `service` until Lambda ends the process. Each leaves one line
+/// of metrics on standard output.
 ///
 /// # Errors
 /// When the environment is incomplete or Lambda's runtime API fails.
-pub async fn serve<E, R, F>(handle: impl Fn(App, E) -> F + Send + Sync) -> Result<(), Error>
+pub async fn serve<E, R, F>(service: &'static str, handle: impl Fn(App, E) -> F + Send + Sync) -> Result<(), Error>
 where
     E: DeserializeOwned + Send,
     R: Serialize + Send,
@@ -23,7 +25,12 @@ where
     let handle = &handle;
     lambda_runtime::run(service_fn(|event: LambdaEvent<E>| {
         let app = app.clone();
-        async move { handle(app, event.payload).await }
+        async move {
+            let clock = app.clock.clone();
+            let (result, line) = emf::observed(service, handle(app, event.payload)).await;
+            println!("{}", line.json(clock.now()));
+            result
+        }
     }))
     .await
 }

@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tidepost_core::dispatch::never_again;
 use tidepost_core::ids::{MessageId, Nonce, SubscriberId};
+use tidepost_core::outcome::Outcome;
 use tidepost_core::time::plus_seconds;
 
 use crate::store::{Key, LAST, Range, Store, StoreError};
@@ -57,6 +59,30 @@ impl Store {
         let (from, to) = (format!("{}#", person.sk), format!("{}#{LAST}", person.sk));
         let rows = self.query_all(&Range { from: &from, to: &to, ..Range::all(&partition) }).await?;
         Ok(rows.into_iter().map(|(_, send)| send).collect())
+    }
+
+    /// Whether the platform's event has told how a send ended whose call was never answered. If so there is no second try
+    /// and no row waits for the event.
+    ///
+    /// Asked after both were written; `callback` writes the event's receipt and then removes both. So whoever comes second
+    /// finds what the other left.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn is_told_by_event(
+        &self,
+        to: &SubscriberId,
+        id: MessageId,
+        hour: Timestamp,
+        nonce: Nonce,
+    ) -> Result<bool, StoreError> {
+        let word = self.word_on(&to.channel, id, hour, nonce).await?;
+        if word.is_none_or(|entry| entry.ending.outcome == Outcome::Unknown) {
+            return Ok(false);
+        }
+        self.update_person(to, |person| never_again(person, id)).await?;
+        self.delete_unknown(to, id).await?;
+        Ok(true)
     }
 
     /// Forgets a call that was settled.

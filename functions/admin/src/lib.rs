@@ -19,8 +19,7 @@ use tidepost_io::http::{Answer, Problem, Request, answer};
 /// # Errors
 /// None: whatever goes wrong is an HTTP answer.
 pub async fn handle(app: &App, event: ApiGatewayV2httpRequest) -> Result<ApiGatewayV2httpResponse, Error> {
-    let request = Request::from_event(event);
-    Ok(answer(route(app, &request).await))
+    Ok(answer(route(app, &Request::from_event(event)).await))
 }
 
 async fn route(app: &App, request: &Request) -> Answer {

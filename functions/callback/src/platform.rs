@@ -13,6 +13,7 @@ use tidepost_core::person::{Answer as PersonsAnswer, Heard, HeardStatus};
 use tidepost_core::template::{Template, TemplateKind};
 use tidepost_core::time::plus_seconds;
 use tidepost_io::app::App;
+use tidepost_io::emf;
 use tidepost_io::http::{Answer, Problem, Request, text};
 use tidepost_io::platform::wechat::callback::{
     ANSWER, CallbackQuery, CallbackSettings, Mode, Refused, receive as read, verify_url,
@@ -46,6 +47,7 @@ pub async fn receive(app: &App, channel: &str, request: &Request) -> Answer {
 
 async fn take(app: &App, channel: &str, request: &Request) -> Result<(), Problem> {
     let (definition, settings) = settings(app, channel).await?;
+    emf::platform(definition.platform);
     let event = read(&settings, &query(request), &request.body, app.clock.now()).map_err(refuse)?;
     store(app, channel, &definition, event).await
 }

@@ -1,17 +1,22 @@
 //! The platform's second word on a send: it settles what was unknown, and it can take back a success.
+//!
+//! It often comes before the delivery has left its own word: then it is left as a receipt of its own, and readers merge
+//! the two.
 
 use jiff::Timestamp;
 use tidepost_core::callback::SendResult;
 use tidepost_core::channel::Channel;
 use tidepost_core::dispatch::never_again;
-use tidepost_core::ids::{Nonce, SubscriberId};
+use tidepost_core::ids::{MessageId, SubscriberId};
+use tidepost_core::message::Message;
 use tidepost_core::outcome::{Ending, PlatformWord};
 use tidepost_core::person::Person;
 use tidepost_core::reason::{Reason, ReasonCode};
 use tidepost_core::receipt::{Entry, Receipt};
-use tidepost_core::sends::RecentSend;
-use tidepost_core::time::plus_milliseconds;
+use tidepost_core::sends::{Mark, RecentSend};
+use tidepost_core::time::{hour_of, plus_milliseconds};
 use tidepost_io::app::App;
+use tidepost_io::clock::random;
 use tidepost_io::store::StoreError;
 use tidepost_io::unknown::UnknownSend;
 
@@ -19,7 +24,16 @@ use tidepost_io::unknown::UnknownSend;
 /// at once; no source states a bound.
 const EVENT_WITHIN_MILLISECONDS: i64 = 600_000;
 
-/// Settles one result. A success of a send that is known to have succeeded changes nothing.
+/// One result of an event, and when a call began that it may speak of.
+struct Told<'a> {
+    to: &'a SubscriberId,
+    result: &'a SendResult,
+    at: Timestamp,
+    earliest: Timestamp,
+    latest: Timestamp,
+}
+
+/// Settles one result. A success of a send that is known to have succeeded writes nothing.
 pub async fn settle(
     app: &App,
     channel: &Channel,
@@ -27,83 +41,151 @@ pub async fn settle(
     result: &SendResult,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    let word =
-        PlatformWord { code: result.code, message: result.status.clone(), message_id: result.message_id.clone() };
-    let unknown = first_unknown(app, channel, to, result, at).await?;
-    if unknown.is_none() && result.code == 0 {
-        return Ok(());
-    }
-    let person = app.store.person(to).await?;
-    let known = match &result.message_id {
-        Some(id) => app.store.send_by_platform_id(&to.channel, person.person(), id).await?,
-        None => None,
+    let told = Told {
+        to,
+        result,
+        at,
+        earliest: plus_milliseconds(at, -EVENT_WITHIN_MILLISECONDS),
+        // The event's time is in whole seconds, by the platform's clock.
+        latest: plus_milliseconds(at, 1_000 + i64::from(channel.skew_milliseconds)),
     };
-    match (known, unknown) {
-        (Some(_), _) if result.code == 0 => Ok(()),
-        (Some((send, template, topic, _)), _) => take_back(app, to, &send, &template, &topic, word, at).await,
-        (None, Some(unknown)) => settle_unknown(app, to, person.person(), &unknown, word, at).await,
-        (None, None) => {
-            tracing::warn!(
-                channel = to.channel,
-                code = result.code,
-                "the platform failed a send that is not remembered"
-            );
+    let unknown = told.first_unknown(app).await?;
+    let person = app.store.person(to).await?;
+    if let Some((send, template, topic)) = told.known(app, person.person(), unknown.is_some()).await? {
+        return told.confirm_or_take_back(app, person.person(), &send, &template, &topic).await;
+    }
+    if let Some(unknown) = unknown {
+        return told.leave_word(app, &unknown, ending(told.word())).await;
+    }
+    match told.first_under_way(app, person.person()).await? {
+        // The delivery's own receipt may come to say 'delivered': a failure must win over it.
+        Some(send) => {
+            let ending = ending(told.word());
+            let is_afterthought = result.code != 0;
+            told.leave_word(app, &send, Ending { is_afterthought, ..ending }).await
+        }
+        None if result.code == 0 => Ok(()),
+        None => {
+            let channel = &to.channel;
+            tracing::warn!(channel, code = result.code, "the platform failed a send that is not remembered");
             Ok(())
         }
     }
 }
 
-/// The oldest call of that template that began before the event was made.
-async fn first_unknown(
-    app: &App,
-    channel: &Channel,
-    to: &SubscriberId,
-    result: &SendResult,
-    at: Timestamp,
-) -> Result<Option<UnknownSend>, StoreError> {
-    // The event's time is in whole seconds, by the platform's clock.
-    let latest = plus_milliseconds(at, 1_000 + i64::from(channel.skew_milliseconds));
-    let sends = app.store.unknown_sends(to).await?.into_iter();
-    let earliest = plus_milliseconds(at, -EVENT_WITHIN_MILLISECONDS);
-    let in_time = |send: &UnknownSend| earliest <= send.called_at && send.called_at <= latest;
-    let candidates = sends.filter(|send| send.template == result.template && in_time(send));
-    Ok(candidates.min_by_key(|send| send.called_at))
-}
-
-async fn settle_unknown(
-    app: &App,
-    to: &SubscriberId,
-    person: &Person,
-    unknown: &UnknownSend,
-    word: PlatformWord,
-    at: Timestamp,
-) -> Result<(), StoreError> {
-    if never_again(person, unknown.id).is_some() {
-        app.store.update_person(to, |person| never_again(person, unknown.id)).await?;
+impl Told<'_> {
+    fn word(&self) -> PlatformWord {
+        let (code, message) = (self.result.code, self.result.status.clone());
+        PlatformWord { code, message, message_id: self.result.message_id.clone() }
     }
-    let mut receipt = Receipt::default();
-    let entry = Entry { id: unknown.id, at: unknown.called_at.max(at), ending: ending(word) };
-    receipt.add(&unknown.template, &unknown.topic, &entry);
-    // Should there have been a second try, its reservation is where the receipts are looked for.
-    let nonce = person.sends.find(unknown.id).map_or(unknown.nonce, |send| send.nonce);
-    app.store.put_late_receipt(&to.channel, unknown.hour, nonce, &receipt).await?;
-    app.store.delete_unknown(to, unknown.id).await
-}
 
-async fn take_back(
-    app: &App,
-    to: &SubscriberId,
-    send: &RecentSend,
-    template: &str,
-    topic: &str,
-    word: PlatformWord,
-    at: Timestamp,
-) -> Result<(), StoreError> {
-    let mut receipt = Receipt::default();
-    let ending = Ending { is_afterthought: true, ..ending(word) };
-    receipt.add(template, topic, &Entry { id: send.id, at, ending });
-    let hour = send.hour();
-    app.store.put_late_receipt(&to.channel, hour, Nonce(send.nonce.0), &receipt).await
+    /// The oldest call of that template without an answer that began before the event was made.
+    async fn first_unknown(&self, app: &App) -> Result<Option<UnknownSend>, StoreError> {
+        let sends = app.store.unknown_sends(self.to).await?.into_iter();
+        let in_time = |send: &UnknownSend| self.earliest <= send.called_at && send.called_at <= self.latest;
+        let candidates = sends.filter(|send| send.template == self.result.template && in_time(send));
+        Ok(candidates.min_by_key(|send| send.called_at))
+    }
+
+    /// The send that has a receipt with the event's id, with its template and topic. A success without an unknown send
+    /// to confuse it with only concerns sends of late, which [`Self::first_under_way`] looks through.
+    async fn known(
+        &self,
+        app: &App,
+        person: &Person,
+        has_unknown: bool,
+    ) -> Result<Option<(RecentSend, String, String)>, StoreError> {
+        let Some(id) = self.result.message_id.as_ref().filter(|_| has_unknown || self.result.code != 0) else {
+            return Ok(None);
+        };
+        let found = app.store.send_by_platform_id(&self.to.channel, person, id).await?;
+        Ok(found.map(|(send, template, topic, _)| (send, template, topic)))
+    }
+
+    async fn confirm_or_take_back(
+        &self,
+        app: &App,
+        person: &Person,
+        send: &RecentSend,
+        template: &str,
+        topic: &str,
+    ) -> Result<(), StoreError> {
+        if self.result.code != 0 {
+            let ending = Ending { is_afterthought: true, ..ending(self.word()) };
+            let mut receipt = Receipt::default();
+            receipt.add(template, topic, &Entry { id: send.id, at: self.at, ending });
+            return app.store.put_late_receipt(&self.to.channel, send.hour(), send.nonce, &receipt).await;
+        }
+        if never_again(person, send.id).is_some() {
+            // The same event again, after a first time that ended between its receipt and this.
+            self.forbid_repeat(app, send.id).await?;
+        }
+        Ok(())
+    }
+
+    /// The oldest send under way that the event may be the first word on: reserved before the event and not long before,
+    /// of its template, and no receipt tells of it yet.
+    ///
+    /// Without the platform's id, an event that comes twice could not be told from two events.
+    async fn first_under_way(&self, app: &App, person: &Person) -> Result<Option<UnknownSend>, StoreError> {
+        let Some(platform_id) = &self.result.message_id else { return Ok(None) };
+        let mut open = Vec::new();
+        for send in person.sends.called_between(self.earliest, self.latest) {
+            let receipt = app.store.receipt_of(&self.to.channel, send).await?;
+            let word = receipt.as_ref().and_then(|entry| entry.ending.platform.as_ref());
+            if word.and_then(|word| word.message_id.as_ref()) == Some(platform_id) {
+                if send.mark == Mark::MayRepeat {
+                    self.forbid_repeat(app, send.id).await?;
+                }
+                return Ok(None);
+            }
+            if receipt.is_none() {
+                open.push(*send);
+            }
+        }
+        let ids: Vec<MessageId> = open.iter().map(|send| send.id).collect();
+        let rows = app.store.messages(&ids).await?;
+        let is_meant = |row: &Message| row.template == self.result.template && row.subscriber() == *self.to;
+        let meant = rows.into_iter().filter(|(_, row)| is_meant(row));
+        let meant = meant.filter_map(|(id, row)| Some((open.iter().find(|send| send.id == id)?, row)));
+        let first = meant.min_by_key(|(send, _)| send.at);
+        Ok(first.map(|(send, row)| UnknownSend {
+            id: send.id,
+            nonce: send.nonce,
+            hour: send.hour(),
+            called_at: send.reserved_at(),
+            template: row.template,
+            topic: row.topic,
+        }))
+    }
+
+    /// Leaves the event's word on a send whose delivery heard nothing, or has not told yet.
+    ///
+    /// A delivery that heard nothing writes its row and allows a second try, and then looks for this receipt. Here it is the
+    /// other way round: the receipt first, then row and second try are taken away. Whichever comes second sees the other.
+    async fn leave_word(&self, app: &App, send: &UnknownSend, ending: Ending) -> Result<(), StoreError> {
+        // Also before the receipt: from here on no second try begins.
+        let person = self.forbid_repeat(app, send.id).await?;
+        let mut receipt = Receipt::default();
+        let entry = Entry { id: send.id, at: send.called_at.max(self.at), ending };
+        receipt.add(&send.template, &send.topic, &entry);
+        // Should there have been a second try, its reservation is where the receipts are looked for.
+        let nonce = person.sends.find(send.id).map_or(send.nonce, |send| send.nonce);
+        let channel = &self.to.channel;
+        if send.hour < hour_of(app.clock.now()) {
+            app.store.put_late_receipt(channel, send.hour, nonce, &receipt).await?;
+        } else {
+            app.store.put_receipt(channel, send.hour, nonce, tidepost_core::ids::Nonce(random()), &receipt).await?;
+        }
+        self.forbid_repeat(app, send.id).await?;
+        app.store.delete_unknown(self.to, send.id).await
+    }
+
+    /// Takes back the leave for a second try, if there is one; returns the person.
+    async fn forbid_repeat(&self, app: &App, id: MessageId) -> Result<Person, StoreError> {
+        let entry = app.store.update_person(self.to, |person| never_again(person, id)).await?;
+        Ok(entry.person().clone())
+    }
 }
 
 fn ending(word: PlatformWord) -> Ending {

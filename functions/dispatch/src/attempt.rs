@@ -7,9 +7,12 @@ use jiff::Timestamp;
 use tidepost_core::category::Category;
 use tidepost_core::channel::{Health, HealthState};
 use tidepost_core::decide::{Hold, wait_or_refuse};
-use tidepost_core::dispatch::{FollowUp, RESERVE_TRIES, Settlement, Step, follow_up, may_repeat, reserve, settle};
+use tidepost_core::dispatch::{
+    FollowUp, REPEAT_SECONDS, RESERVE_TRIES, Settlement, Step, follow_up, may_repeat, never_again, reserve, settle,
+};
 use tidepost_core::grant::Payment;
 use tidepost_core::outcome::Ending;
+use tidepost_core::person::Person;
 use tidepost_core::reason::{Reason, ReasonCode};
 use tidepost_core::reply::{CallResult, QuotaPeriod};
 use tidepost_core::sends::{Mark, RecentSend};
@@ -27,9 +30,6 @@ use crate::plan::{Candidate, case};
 
 /// How long a channel rests after the platform said that it may not send, in seconds; then one message tries again.
 const BANNED_SECONDS: i64 = 3_600;
-
-/// How long a `basic` message with an unknown outcome waits for the platform's event before its second try, in seconds.
-const REPEAT_SECONDS: i64 = 60;
 
 /// A reservation of this delivery.
 struct Held {
@@ -255,9 +255,7 @@ impl Delivery<'_> {
 
     async fn settle(&self, candidate: &Candidate<'_>, held: &Held, settlement: Settlement) -> Result<(), StoreError> {
         let (offer, channel, kind) = (&candidate.offer, &self.state.channel, candidate.template.kind);
-        let change = |person: &tidepost_core::person::Person| {
-            settle(person, offer, channel, kind, self.nonce, &held.payment, settlement)
-        };
+        let change = |person: &Person| settle(person, offer, channel, kind, self.nonce, &held.payment, settlement);
         self.app.store.update_person(&offer.to, change).await.map(drop)
     }
 
@@ -304,19 +302,39 @@ impl Delivery<'_> {
             template: candidate.message.template.clone(),
             topic: candidate.message.topic.clone(),
         };
-        if let Err(error) = self.app.store.put_unknown(&candidate.offer.to, &send).await {
+        let to = &candidate.offer.to;
+        if let Err(error) = self.app.store.put_unknown(to, &send).await {
             tracing::warn!(id = %candidate.id, %error, "the platform's event will not settle this unknown outcome");
         }
         let until = plus_seconds(self.app.clock.now(), REPEAT_SECONDS);
-        if candidate.message.category != Category::Basic || held.is_repeat || until >= candidate.message.deadline {
-            return;
-        }
-        let allow = |person: &tidepost_core::person::Person| may_repeat(person, candidate.id, self.nonce);
-        match self.app.store.update_person(&candidate.offer.to, allow).await {
-            Ok(_) => {
-                self.hold(candidate.id, &candidate.message, Hold::Wait { until, reason: ending.reason.clone() }).await
+        let may_have_another =
+            candidate.message.category == Category::Basic && !held.is_repeat && until < candidate.message.deadline;
+        let is_allowed = may_have_another && self.allow_repeat(candidate).await;
+        match self.app.store.is_told_by_event(to, candidate.id, held.hour, self.nonce).await {
+            Ok(false) if is_allowed => {
+                self.hold(candidate.id, &candidate.message, Hold::Wait { until, reason: ending.reason.clone() }).await;
             }
-            Err(error) => tracing::warn!(id = %candidate.id, %error, "there will be no second try"),
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(id = %candidate.id, %error, "there will be no second try: the event may have come");
+                self.forbid_repeat(candidate).await;
+            }
+        }
+    }
+
+    async fn allow_repeat(&self, candidate: &Candidate<'_>) -> bool {
+        let allow = |person: &Person| may_repeat(person, candidate.id, self.nonce);
+        let allowed = self.app.store.update_person(&candidate.offer.to, allow).await;
+        if let Err(error) = &allowed {
+            tracing::warn!(id = %candidate.id, %error, "there will be no second try");
+        }
+        allowed.is_ok()
+    }
+
+    async fn forbid_repeat(&self, candidate: &Candidate<'_>) {
+        let forbid = |person: &Person| never_again(person, candidate.id);
+        if let Err(error) = self.app.store.update_person(&candidate.offer.to, forbid).await {
+            tracing::warn!(id = %candidate.id, %error, "a second try could not be forbidden");
         }
     }
 }

@@ -10,6 +10,7 @@ use tidepost_core::outcome::{Ending, Outcome};
 use tidepost_core::receipt::{Entry, Receipt};
 use tidepost_core::time::hour_of;
 use tidepost_io::app::App;
+use tidepost_io::emf;
 
 /// How often a receipt is written again when DynamoDB fails, beyond what the SDK tries.
 const TRIES: usize = 3;
@@ -53,6 +54,10 @@ impl Book {
 fn report(channel: &str, hours: &BTreeMap<Timestamp, Receipt>) {
     let entries = || hours.values().flat_map(|receipt| &receipt.groups).flat_map(|group| group.entries());
     let count = |outcome: Outcome| entries().filter(|entry| entry.ending.outcome == outcome).count();
+    emf::count("delivered", count(Outcome::Delivered));
+    emf::count("refused", count(Outcome::Refused));
+    emf::count("failed", count(Outcome::Failed));
+    emf::count("unknown", count(Outcome::Unknown));
     tracing::info!(
         channel,
         delivered = count(Outcome::Delivered),

@@ -7,6 +7,7 @@ use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 use tidepost_core::category::Category;
 use tidepost_core::decide::{Hold, wait, wait_or_refuse};
+use tidepost_core::dispatch::PATIENCE_SECONDS;
 use tidepost_core::ids::{MessageId, Nonce, SubscriberId};
 use tidepost_core::message::{Message, Standing};
 use tidepost_core::outcome::Ending;
@@ -17,6 +18,7 @@ use tidepost_core::time::plus_seconds;
 use tidepost_io::app::App;
 use tidepost_io::channels::ChannelState;
 use tidepost_io::clock::random;
+use tidepost_io::emf;
 use tidepost_io::messages::Parked;
 use tidepost_io::secret::Secret;
 use tidepost_io::store::StoreError;
@@ -31,9 +33,6 @@ const IN_FLIGHT_MAX: usize = 64;
 
 /// How long a lease is good for, in seconds: shorter than the queue's visibility time-out.
 const LEASE_SECONDS: i64 = 25;
-
-/// How long a delivery waits for an edge or a rate slot rather than park what waits, in seconds.
-const PATIENCE_SECONDS: i64 = 10;
 
 /// How long messages are parked when there is no access token, in seconds.
 const NO_TOKEN_SECONDS: i64 = 30;
@@ -64,6 +63,7 @@ pub async fn run(app: &App, channel: &str, ids: &[MessageId]) -> Result<Unfinish
         tracing::error!(channel, "messages wait for a channel that is not defined");
         return Ok(ids.iter().copied().collect());
     };
+    emf::platform(state.channel.platform);
     let nonce = Nonce(random());
     let plan = plan(app, &state, ids, nonce).await?;
     let delivery = Delivery {

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tidepost_core::decide::{Case, decide};
+use tidepost_core::decide::{Case, decide, wait_for_room};
 use tidepost_core::digest;
 use tidepost_core::ids::{MessageId, Nonce};
 use tidepost_core::invalid::Invalid;
@@ -12,6 +12,7 @@ use tidepost_core::time::{hour_of, plus_seconds};
 use tidepost_io::app::App;
 use tidepost_io::auth::Right;
 use tidepost_io::clock::random;
+use tidepost_io::emf;
 use tidepost_io::http::{Answer, Problem, Request, from_value, json as answer_json};
 use tidepost_io::messages::Parked;
 use tidepost_io::queue::MessageTask;
@@ -61,7 +62,9 @@ async fn told_before(
     body_hash: &str,
     now: Timestamp,
 ) -> Result<Option<aws_lambda_events::apigw::ApiGatewayV2httpResponse>, Problem> {
-    let rows = app.store.messages(&[id, id.week_before()]).await?;
+    // The turn of a week lies between two calls with the same key, or between the clocks of two functions.
+    let ids = [Some(id), Some(id.week_before()), id.across_the_turn(now)];
+    let rows = app.store.messages(&ids.into_iter().flatten().collect::<Vec<_>>()).await?;
     let known = rows.into_iter().find(|(_, row)| now < plus_seconds(row.accepted_at, IDEMPOTENCY_SECONDS));
     match known {
         None => Ok(None),
@@ -92,19 +95,23 @@ async fn store(
         Problem::invalid(vec![Invalid::new(field, format!("{what}_unknown"), message)])
     };
     let state = app.store.channel_state(&wanted.channel).await?.ok_or_else(|| unknown("channel", "channel"))?;
+    emf::platform(state.channel.platform);
     let template = state.templates.get(&wanted.template).ok_or_else(|| unknown("template", "template"))?;
     let mut message = wanted.accept(template, body_hash, now).map_err(Problem::invalid)?;
-    let person = app.store.person(&message.subscriber()).await?;
+    let to = message.subscriber();
+    let (person, quota) = futures::try_join!(app.store.person(&to), app.store.quota_of_late(&to.channel))?;
     let offer = message.offer(id);
     let case =
         Case { person: person.person(), offer: &offer, channel: &state.channel, health: &state.health, template, now };
-    message.answer = decide(&case).map_or(Standing::Queued, Standing::held);
+    let hold = decide(&case).or_else(|| wait_for_room(&case, &quota));
+    message.answer = hold.map_or(Standing::Queued, Standing::held);
     if matches!(message.answer, Standing::Ended { .. }) {
         // What will never be sent is not kept.
         message.data.clear();
         message.page = None;
     }
-    let is_new = app.store.put_message(id, &message).await?;
+    // Near a week's turn another function may be about to store the same message under the other week's id.
+    let is_new = app.store.put_message(id, id.across_the_turn(now), &message).await?;
     Ok((message, is_new))
 }
 

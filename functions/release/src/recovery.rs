@@ -152,7 +152,9 @@ async fn note_crash(
     let receipt = receipt_for(id, message, reserved_at, &Ending::because(reason, None));
     app.store.put_late_receipt(&message.channel, send.hour(), send.nonce, &receipt).await?;
     if may_be_repeated {
-        app.store.update_person(&message.subscriber(), |person| may_repeat(person, id, send.nonce)).await?;
+        let to = message.subscriber();
+        app.store.update_person(&to, |person| may_repeat(person, id, send.nonce)).await?;
+        app.store.is_told_by_event(&to, id, send.hour(), send.nonce).await?;
     }
     Ok(())
 }

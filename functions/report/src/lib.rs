@@ -17,8 +17,7 @@ pub const OPENAPI: &str = include_str!("../openapi.json");
 /// # Errors
 /// None: whatever goes wrong is an HTTP answer.
 pub async fn handle(app: &App, event: ApiGatewayV2httpRequest) -> Result<ApiGatewayV2httpResponse, Error> {
-    let request = Request::from_event(event);
-    Ok(answer(route(app, &request).await))
+    Ok(answer(route(app, &Request::from_event(event)).await))
 }
 
 async fn route(app: &App, request: &Request) -> Answer {

@@ -282,3 +282,25 @@ async fn a_deadline_that_passes_while_waiting_ends_with_the_waits_reason() {
     assert_eq!(shop.truth("received").await.len(), 2);
     world.stack.stop().await;
 }
+
+#[tokio::test]
+async fn a_message_for_which_the_window_has_no_room_is_told_when_it_may_go() {
+    let world = World::at("2026-11-21T12:10:00+08:00").await;
+    let rule = json!({"id": "hourly", "unit": "call", "limit": 1, "window": {"seconds": 3600}, "basic_share": 0.0});
+    let shop = world.open("full", json!({}), json!({"quota_rules": [rule]})).await;
+    for _ in 0..2 {
+        shop.grant("o1", SHIPPED).await;
+    }
+    let first = shop.ask("o1", SHIPPED, json!({})).await;
+    assert_eq!(first["status"], "queued", "{first}");
+    shop.comes_to(&id(&first), "delivered").await;
+    let second = shop.ask("o1", SHIPPED, json!({})).await;
+    let edge = at("2026-11-21T13:00:00+08:00");
+    assert_waits(&second, "quota_window", edge + 2.seconds());
+    assert_eq!(shop.api.standing(&id(&second)).await["status"], "waiting");
+    let worthless = shop.ask("o1", SHIPPED, json!({"deadline": edge})).await;
+    assert_eq!((worthless["status"].as_str(), reason(&worthless)), (Some("refused"), "quota_window"), "{worthless}");
+    world.pass_until(edge + 3.minutes()).await;
+    shop.comes_to(&id(&second), "delivered").await;
+    world.stack.stop().await;
+}

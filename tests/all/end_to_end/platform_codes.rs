@@ -428,3 +428,75 @@ async fn a_failure_after_success_wins() {
     assert_answers(&shop, "o1", &[json!(0)]).await;
     world.stack.stop().await;
 }
+
+/// A shop whose platform tells of each send before it answers.
+async fn eager(world: &World, name: &str, changes: Value) -> Shop {
+    let mut app = json!({"sent_event_delay_milliseconds": 0});
+    app.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    let shop = world.open(name, app, json!({"call_timeout_milliseconds": 2_000})).await;
+    for template in [SHIPPED, CONFIRMED] {
+        shop.grant("o1", template).await;
+        shop.grant("o1", template).await;
+    }
+    shop
+}
+
+/// Outcomes and counts of a shop.
+async fn outcomes(shop: &Shop) -> Vec<(String, u64)> {
+    let metrics = shop.api.get(&format!("/v1/channels/{}/metrics?by=outcome", shop.name)).await;
+    let rows = metrics.body["rows"].as_array().unwrap();
+    rows.iter().map(|row| (row["outcome"].as_str().unwrap().to_owned(), row["count"].as_u64().unwrap())).collect()
+}
+
+#[tokio::test]
+async fn an_event_before_the_time_out_settles_the_send_and_forbids_a_second_try() {
+    let world = World::at(NOON).await;
+    for (name, template) in [("early", SHIPPED), ("earlybasic", CONFIRMED)] {
+        let shop = eager(&world, name, json!({})).await;
+        shop.sim.fault("o1", Some(1), json!({"kind": "timeout_after_delivery"})).await;
+        let asked_at = world.now();
+        let id = shop.send("o1", template).await;
+        let message = shop.comes_to(&id, "delivered").await;
+        assert!(world.now() < asked_at + 2.seconds(), "the delivery has given up: the event was not early");
+        assert_eq!(message["platform"]["message_id"], shop.received("o1").await[0]["msgid"], "{message}");
+        world.pass_minutes(5).await;
+        assert_eq!(shop.comes_to(&id, "delivered").await["platform"], message["platform"]);
+        assert_answers(&shop, "o1", &[Value::Null]).await;
+        assert_eq!((shop.available("o1", template).await, shop.left("o1", template).await), (1, 1), "{name}");
+        assert_eq!(outcomes(&shop).await, [("delivered".to_owned(), 1)], "{name}");
+    }
+    world.stack.stop().await;
+}
+
+#[tokio::test]
+async fn a_failure_event_before_the_receipt_wins() {
+    let world = World::at(NOON).await;
+    let shop = eager(&world, "earlyfailure", json!({"latency_milliseconds": 600})).await;
+    let fault = json!({"match": {"path": "subscribe_msg_sent_event"}, "fault": {"kind": "fail_sent_event"}});
+    shop.sim.tell(Method::POST, "faults", &fault).await;
+    let id = shop.send("o1", SHIPPED).await;
+    let message = shop.comes_to(&id, "failed").await;
+    assert_eq!(ending(&message), ("failed", "platform_error"), "{message}");
+    world.pass_minutes(5).await;
+    assert_answers(&shop, "o1", &[json!(0)]).await;
+    shop.comes_to(&id, "failed").await;
+    assert_eq!(outcomes(&shop).await, [("failed".to_owned(), 1)]);
+    world.stack.stop().await;
+}
+
+#[tokio::test]
+async fn an_ordinary_event_writes_nothing() {
+    let world = World::at(NOON).await;
+    let shop = world.shop("ordinary").await;
+    let now = world.now();
+    for openid in ["o1", "o2"] {
+        shop.grant(openid, SHIPPED).await;
+        let id = shop.send(openid, SHIPPED).await;
+        shop.comes_to(&id, "delivered").await;
+    }
+    world.stack.idle().await;
+    assert_eq!(shop.truth("callbacks").await.len(), 2);
+    let receipts = world.stack.app.store.receipts("ordinary", tidepost_core::time::hour_of(now)).await.unwrap();
+    assert_eq!(receipts.len(), 2, "the deliveries' own");
+    world.stack.stop().await;
+}

@@ -139,3 +139,24 @@ async fn poison_goes_to_the_dead_letters_and_the_others_arrive() {
     }
     world.stack.stop().await;
 }
+
+/// The first write of a person takes effect and its answer is lost; the SDK writes again, and the condition fails.
+#[tokio::test]
+async fn a_consent_that_was_stored_unheard_is_granted_and_no_duplicate() {
+    let stand_ins = StandIns::start(&Store::Memory, ANY_PORT).await.unwrap();
+    let lost = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&lost);
+    let decide = move |operation: &str, body: &serde_json::Value| {
+        let is_person = body.pointer("/Item/pk/S").and_then(|pk| pk.as_str()).is_some_and(|pk| pk.starts_with("P#"));
+        let is_lost = operation == "PutItem" && is_person && count.fetch_add(1, Ordering::SeqCst) == 0;
+        if is_lost { Fate::AnswerLost } else { Fate::Passes }
+    };
+    let proxy = Proxy::start(stand_ins.url(), decide).await;
+    let world = World::with(NOON, Options { aws: Aws::Endpoint(proxy.url.clone()), ..Options::default() }).await;
+    let shop = world.shop("unheard").await;
+    shop.grant("o1", SHIPPED).await;
+    assert_eq!(shop.available("o1", SHIPPED).await, 1);
+    assert_eq!((lost.load(Ordering::SeqCst), proxy.conflicts().get("P")), (2, Some(&1)), "the answer was not lost");
+    world.stack.stop().await;
+    stand_ins.stop().await;
+}

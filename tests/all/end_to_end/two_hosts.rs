@@ -4,10 +4,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
+use jiff::ToSpan;
 use serde_json::{Value, json};
 use tidepost::stack::aws::{StandIns, Store, sdk_config};
 use tidepost::stack::host::HostSettings;
 use tidepost::stack::{ANY_PORT, Aws, Options, Stack};
+use tidepost_core::ids::MessageId;
 
 use super::proxy::{Fate, Proxy};
 use super::world::{Api, CONFIRMED, NOON, SHIPPED, Shop, Simulator, at, id, secrets, until};
@@ -101,5 +103,52 @@ async fn thirty_two_deliveries_to_two_hosts_are_one_send() {
     }
     two.stop().await;
     one.stop().await;
+    stand_ins.stop().await;
+}
+
+/// One host's clock is behind a week's turn and the other's is past it; each key is used at both at once, or at one after
+/// the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_stands_for_one_message_on_both_sides_of_a_weeks_turn() {
+    const TURN: &str = "2026-11-19T00:00:00Z";
+    let stand_ins = StandIns::start(&Store::Memory, ANY_PORT).await.unwrap();
+    let aws = Aws::Endpoint(stand_ins.url().to_owned());
+    let options = |start| Options { aws: aws.clone(), start: Some(start), ..Options::default() };
+    let behind = Stack::start(options(at(TURN) - 2.minutes())).await.unwrap();
+    let simulators_url = behind.simulators_url.clone().unwrap();
+    let ahead =
+        Options { simulators: None, wechat_base_url: simulators_url.clone(), ..options(at(TURN) + 2.minutes()) };
+    let ahead = Stack::start(ahead).await.unwrap();
+    let (folder, sim) = (secrets(), Simulator::new(&simulators_url));
+    let admin = Api::of(&behind);
+    let policy = json!({"policy": {"quiet_hours": null, "caps": []}});
+    let shop = Shop::open(&admin, &sim, folder.path(), "turn", json!({}), policy).await;
+    let key = admin.post("/v1/keys", &json!({"role": "sender", "name": "shop"})).await.body["key"].clone();
+    let hosts = [&behind, &ahead].map(|stack| Api::of(stack).with_key(key.as_str().unwrap()));
+    let people: Vec<String> = (0..24).map(|n| format!("o{n}")).collect();
+    shop.grant_all(&people, SHIPPED).await;
+    for (n, openid) in people.iter().enumerate() {
+        let body = shop.wanted(openid, SHIPPED, json!({}));
+        let ask = async |host: &Api| {
+            until("the message is taken", async || {
+                let answer = host.message(openid, &body).await;
+                assert!([202, 503].contains(&answer.status), "{}", answer.text);
+                (answer.status == 202).then(|| id(&answer.body))
+            })
+            .await
+        };
+        let (one, other) = match n % 3 {
+            0 => (ask(&hosts[0]).await, ask(&hosts[1]).await),
+            1 => (ask(&hosts[1]).await, ask(&hosts[0]).await),
+            _ => tokio::join!(ask(&hosts[0]), ask(&hosts[1])),
+        };
+        assert_eq!(one, other, "{n}");
+        let one = MessageId::parse(&one).unwrap();
+        let other = one.across_the_turn(at(TURN)).unwrap();
+        let rows = behind.app.store.messages(&[one, other]).await.unwrap();
+        assert_eq!(rows.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [one], "{n}: stored in one week only");
+    }
+    ahead.stop().await;
+    behind.stop().await;
     stand_ins.stop().await;
 }

@@ -41,8 +41,9 @@ fn the_queues_first_payload() {
 }
 
 #[test]
-fn the_first_person() {
-    let person: Person = current("items/person_v1.json");
+fn the_first_person_and_one_whose_counts_are_numbers() {
+    let person: Person = current("items/person_v2.json");
+    assert_eq!(fixture::<Person>("items/person_v1.json"), person);
     let subscriber = person.subscriber(&SubscriberId::new("shop", "oUSER0001")).unwrap();
     let available = |template: &str, at: &str| subscriber.grants[template].available(at.parse().unwrap());
     assert_eq!(available("TMPL_A", "2026-11-21T03:00:00Z"), 2);

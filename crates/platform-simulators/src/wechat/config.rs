@@ -88,6 +88,10 @@ pub struct AppConfig {
     /// Whether accepted sends are followed by `subscribe_msg_sent_event`. Default: true.
     #[serde(default = "yes")]
     pub sent_events: bool,
+    /// How long after an accepted send its `subscribe_msg_sent_event` goes out, in real milliseconds. Default: 1,000, our
+    /// choice: the platform's documents state no delay.
+    #[serde(default = "sent_event_delay_milliseconds")]
+    pub sent_event_delay_milliseconds: u64,
     /// Categories of the account, for `getcategory` and the public library. Default: 1 and 2.
     #[serde(default = "categories")]
     pub categories: Vec<Category>,
@@ -230,6 +234,10 @@ fn latency_milliseconds() -> u64 {
     5
 }
 
+fn sent_event_delay_milliseconds() -> u64 {
+    1_000
+}
+
 fn long_term_daily_limit() -> u64 {
     5
 }
@@ -318,6 +326,7 @@ impl AppConfig {
             ip_whitelist: None,
             blocked: Blocked::default(),
             sent_events: true,
+            sent_event_delay_milliseconds: sent_event_delay_milliseconds(),
             categories: categories(),
         }
     }

@@ -16,10 +16,13 @@ use jiff::Timestamp;
 
 use crate::category::{Category, Urgency};
 use crate::channel::{Channel, Health, Respect};
+use crate::dispatch::PATIENCE_SECONDS;
 use crate::ids::{MessageId, SubscriberId};
 use crate::person::Person;
-use crate::reason::Reason;
+use crate::quota::{Need, Quota};
+use crate::reason::{Reason, ReasonCode};
 use crate::template::Template;
+use crate::time::plus_seconds;
 
 /// One candidate send for one subscriber, before any decision.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -130,13 +133,26 @@ pub fn wait(case: &Case<'_>, until: Timestamp, reason: Reason) -> Hold {
     }
 }
 
+/// What an offer that the rules let pass comes to as far as the channel's windows tell: a wait where they are used up.
+///
+/// `None` also where dispatch would not park it: it waits for a near edge, and it may get what an open lease gives back.
+#[must_use]
+pub fn wait_for_room(case: &Case<'_>, quota: &Quota) -> Option<Hold> {
+    let near = plus_seconds(case.now, PATIENCE_SECONDS);
+    let need = Need { id: "", units: 1, category: case.offer.category, use_by: near };
+    let shortage = quota.lease(case.channel, need, case.now).err()?;
+    let is_used_up = shortage.reason.code == ReasonCode::QuotaWindow && shortage.until > near;
+    let is_leased = quota.views(case.channel, case.now).iter().any(|window| window.leased > 0);
+    (is_used_up && !is_leased).then(|| wait(case, shortage.until, shortage.reason))
+}
+
 /// A wait that the offer can afford, or the refusal that it amounts to.
 #[must_use]
 pub fn wait_or_refuse(offer: &Offer, until: Timestamp, reason: Option<Reason>) -> Hold {
     if until < offer.not_after {
         return Hold::Wait { until, reason };
     }
-    let deadline = || Reason::new(crate::reason::ReasonCode::DeadlinePassed, "it may not go before its deadline");
+    let deadline = || Reason::new(ReasonCode::DeadlinePassed, "it may not go before its deadline");
     Hold::Refuse(reason.unwrap_or_else(deadline))
 }
 

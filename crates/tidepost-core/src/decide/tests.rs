@@ -186,10 +186,28 @@ fn a_memory_that_is_full_holds_the_send_back() {
     let mut world = World::new();
     world.channel.policy.caps.clear();
     world.person = person(200);
-    for key in 0..crate::sends::SENDS_MAX {
-        world.send(&key.to_string(), NOON);
+    let mut sent = 0;
+    while world.code(NOON).is_none() {
+        world.send(&sent.to_string(), NOON);
+        sent += 1;
     }
     // Entries live longer than the offer itself, so waiting is no use here.
     assert_eq!(world.code(NOON), Some((ReasonCode::InFlight, None)));
     assert!(world.person.sends.iter().all(|send| send.mark == Mark::Reserved));
+    assert!((60..120).contains(&sent) && world.person.size_bytes() <= crate::person::ITEM_MAX_BYTES, "{sent}");
+    // The consents' events are forgotten after 7 days, the sends after their own deadlines.
+    world.offer.not_after = at("2026-12-06T12:00:00+08:00");
+    assert_eq!(world.code("2026-11-30T12:00:00+08:00"), None);
+}
+
+#[test]
+fn whatever_else_is_known_of_a_person_leaves_less_memory() {
+    let mut world = World::new();
+    let fill = "x".repeat(1_000);
+    for name in ["a", "b", "c", "d"] {
+        world.person.attributes.insert(name.into(), fill.clone().into());
+    }
+    assert_eq!(world.code(NOON), Some((ReasonCode::InFlight, Some(at("2026-11-22T12:00:00+08:00")))));
+    world.person.attributes.clear();
+    assert_eq!(world.code(NOON), None);
 }

@@ -116,6 +116,16 @@ impl Store {
         answer.item.map(Stored::parse).transpose()
     }
 
+    /// Reads one item as it was a moment ago, which costs half as much.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails or the item has an unknown form.
+    pub async fn glance<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<T>, StoreError> {
+        let request = self.client.get_item().table_name(&self.table).set_key(Some(key.attributes()));
+        let answer = request.send().await.map_err(|error| call_error("GetItem", &error))?;
+        answer.item.map(|item| Stored::parse(item).map(|stored| stored.value)).transpose()
+    }
+
     /// Reads many items, as they are now; absent ones are left out.
     ///
     /// # Errors
@@ -176,7 +186,6 @@ impl Store {
         expires_at: Option<Timestamp>,
     ) -> Result<Swap<T>, StoreError> {
         let item = replacement(key, old, &value, expires_at)?;
-        let size_bytes = item::size_bytes(&item);
         let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
         let put = put.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let put = match old {
@@ -184,7 +193,7 @@ impl Store {
             Some(old) => put.condition_expression(UNCHANGED).expression_attribute_values(":v", number(old.version)),
         };
         match put.send().await {
-            Ok(_) => Ok(Swap::Done(Stored::replaced(old, key, value, size_bytes))),
+            Ok(_) => Ok(Swap::Done(Stored::replaced(old, key, value))),
             Err(error) => Ok(Swap::Conflict(failed_condition(error)?.map(Stored::parse).transpose()?)),
         }
     }
@@ -219,6 +228,39 @@ impl Store {
         match put.condition_expression(ABSENT).send().await {
             Ok(_) => Ok(true),
             Err(error) => failed_condition(error).map(|_| false),
+        }
+    }
+
+    /// Stores an item unless there is one, or one at `rival`; returns whether it was stored. Costs twice as much as
+    /// [`Self::put_new`].
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails; the write may have happened all the same.
+    pub async fn put_only<T: Serialize>(
+        &self,
+        key: &Key,
+        value: &T,
+        expires_at: Option<Timestamp>,
+        rival: &Key,
+    ) -> Result<bool, StoreError> {
+        use aws_sdk_dynamodb::types::{ConditionCheck, Put, TransactWriteItem};
+        let item = encode(key, value, expires_at)?;
+        let incomplete = |error: aws_sdk_dynamodb::error::BuildError| StoreError::Call {
+            operation: "TransactWriteItems",
+            detail: error.to_string(),
+        };
+        let put = Put::builder().table_name(&self.table).set_item(Some(item)).condition_expression(ABSENT);
+        let check = ConditionCheck::builder().table_name(&self.table).set_key(Some(rival.attributes()));
+        let check = check.condition_expression(ABSENT).build().map_err(incomplete)?;
+        let write = self
+            .client
+            .transact_write_items()
+            .transact_items(TransactWriteItem::builder().put(put.build().map_err(incomplete)?).build())
+            .transact_items(TransactWriteItem::builder().condition_check(check).build());
+        match write.send().await {
+            Ok(_) => Ok(true),
+            Err(error) if error.code() == Some("TransactionCanceledException") => Ok(false),
+            Err(error) => Err(call_error("TransactWriteItems", &error)),
         }
     }
 
@@ -379,10 +421,10 @@ fn failed_condition<R: std::fmt::Debug>(error: SdkError<PutItemError, R>) -> Res
     }
 }
 
+/// What is read after `value` was stored where nothing was, and its size in bytes.
 #[cfg(test)]
-impl<T: Serialize + DeserializeOwned> Stored<T> {
-    /// What is read after `value` was stored where nothing was.
-    pub(crate) fn of(key: &Key, value: &T) -> Result<Self, StoreError> {
-        replacement(key, None, value, None).and_then(Self::parse)
-    }
+pub(crate) fn stored<T: Serialize + DeserializeOwned>(key: &Key, value: &T) -> (T, usize) {
+    let item = replacement(key, None, value, None).expect("it can be written");
+    let size_bytes = item::size_bytes(&item);
+    (Stored::parse(item).expect("it can be read").value, size_bytes)
 }

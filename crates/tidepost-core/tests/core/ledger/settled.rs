@@ -4,7 +4,7 @@ use jiff::{Timestamp, ToSpan};
 use tidepost_core::category::{Category, Urgency};
 use tidepost_core::channel::{Channel, Health};
 use tidepost_core::decide::{Case, Hold, Offer, decide};
-use tidepost_core::dispatch::{Reserved, Settlement, Step, may_repeat, reserve, settle};
+use tidepost_core::dispatch::{REPEAT_SECONDS, Reserved, Settlement, Step, may_repeat, reserve, settle};
 use tidepost_core::grant::{Consent, Source, Terms};
 use tidepost_core::ids::{MessageId, Nonce, SubscriberId};
 use tidepost_core::person::{Answer, Heard, HeardStatus, Person};
@@ -142,4 +142,68 @@ fn a_second_try_that_is_taken_back_gives_its_count_back_on_its_own_day() {
     let undone = settle(&world.person, &offer, &world.channel, kind, nonce, &reserved.payment, Settlement::Undo);
     let (cap, zone) = (&world.channel.policy.caps[0], world.channel.zone());
     assert_eq!(undone.unwrap().counted(cap, "", &zone, second), 0);
+}
+
+#[test]
+fn a_second_try_waits_for_the_event_on_the_first() {
+    let mut world = World::new();
+    world.channel.policy.minimum_gap_seconds = 0;
+    let offer = offer("a");
+    world.reserve(&offer, 1, at(0));
+    world.person = may_repeat(&world.person, offer.id, Nonce([1; 8])).unwrap();
+    let step = |offer: &Offer, now| reserve(&world.case(offer, now), Nonce([2; 8]), None);
+    let until = at(REPEAT_SECONDS + 1);
+    for now in [at(3), at(REPEAT_SECONDS)] {
+        let Step::Held(Hold::Wait { until: told, .. }) = step(&offer, now) else { panic!("too soon at {now}") };
+        assert_eq!(told, until);
+    }
+    assert!(matches!(step(&offer, until), Step::Swap(_)));
+    let ends_before = Offer { not_after: until, ..offer };
+    assert!(matches!(step(&ends_before, at(3)), Step::Held(Hold::Refuse(_))), "there is no time for it");
+}
+
+#[test]
+fn a_cap_counts_what_other_channels_sent() {
+    let mut world = World::new();
+    world.channel.policy.minimum_gap_seconds = 0;
+    let capped = world.channel.clone();
+    world.channel.policy.caps.clear();
+    let nonce = Nonce([9; 8]);
+    for event in 3..9 {
+        let id = SubscriberId::new("shop", "o1");
+        world.person.hear(&id, &heard(event, TemplateKind::OneTime, Consent::Accept, None), at(0));
+    }
+    for key in ["a", "b", "c", "d", "e"] {
+        world.reserve(&offer(key), 9, at(10));
+    }
+    let next = offer("f");
+    assert_eq!(decide(&world.case(&next, at(20))), None, "this channel has no cap");
+    let uncapped = std::mem::replace(&mut world.channel, capped);
+    assert!(matches!(decide(&world.case(&next, at(20))), Some(Hold::Wait { .. })), "the other one has");
+    // What is taken back on the channel without a cap counts no more on the one with it.
+    let capped = std::mem::replace(&mut world.channel, uncapped);
+    let payment = reserve(&world.case(&next, at(20)), nonce, None);
+    let Step::Swap(reserved) = payment else { panic!("nothing stands in the way") };
+    let counted = |person: &Person| person.counted(&capped.policy.caps[0], "", &capped.zone(), at(20));
+    assert_eq!(counted(&reserved.person), 6);
+    let kind = TemplateKind::OneTime;
+    let undo = Settlement::Undo;
+    let undone = settle(&reserved.person, &next, &world.channel, kind, nonce, &reserved.payment, undo).unwrap();
+    assert_eq!(counted(&undone), 5);
+}
+
+#[test]
+fn channels_in_other_zones_do_not_begin_the_count_anew() {
+    let mut world = World::new();
+    world.channel.policy.minimum_gap_seconds = 0;
+    world.channel.policy.caps[0].limit = 2;
+    // Noon in UTC is the 22nd in Auckland.
+    let noon: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
+    world.reserve(&offer("a"), 1, noon);
+    world.channel.time_zone = "Pacific/Auckland".into();
+    world.reserve(&offer("b"), 1, noon);
+    world.channel.time_zone = "UTC".into();
+    world.reserve(&offer("c"), 1, noon);
+    let fourth = offer("d");
+    assert!(decide(&world.case(&fourth, noon)).is_some(), "two were sent since Auckland's day began");
 }

@@ -13,6 +13,7 @@ pub const GRANTS_ARE_CONSERVED: &str = "grants are conserved";
 pub fn all() -> Vec<Property<Protocol>> {
     vec![
         Property::always(NO_DOUBLE_SEND, no_double_send),
+        Property::always("a second try waits for the first one's event", second_tries_wait),
         Property::always(NO_DOUBLE_CONSUMPTION, no_double_consumption),
         Property::always(NO_CALL_WITHOUT_RESERVATION, |_, state: &State| state.calls_unreserved == 0),
         Property::always(GRANTS_ARE_CONSERVED, grants_are_conserved),
@@ -54,6 +55,14 @@ fn no_double_send(model: &Protocol, state: &State) -> bool {
         sends.count() <= 1
     });
     by_message && by_delivery
+}
+
+/// Of two calls for one message that may have delivered, only the first was made before the pause.
+fn second_tries_wait(model: &Protocol, state: &State) -> bool {
+    model.plan.iter().all(|category| {
+        let sends = state.sends.iter().filter(|send| send.category == *category);
+        sends.filter(|send| !send.is_later).count() <= 1
+    })
 }
 
 /// A delivery keeps at most one grant, a message at most one for each call that it may make, and each call that can

@@ -6,12 +6,13 @@ use stateright::{Model, Property};
 use tidepost_core::category::{Category, Urgency};
 use tidepost_core::channel::{Channel, Health};
 use tidepost_core::decide::{Case, Offer};
-use tidepost_core::dispatch::{RESERVE_TRIES, Settlement, Step, may_repeat, reserve, settle};
+use tidepost_core::dispatch::{REPEAT_SECONDS, RESERVE_TRIES, Settlement, Step, may_repeat, reserve, settle};
 use tidepost_core::grant::{Consent, Payment, Source, Terms};
 use tidepost_core::ids::{MessageId, Nonce, SubscriberId};
 use tidepost_core::person::{Answer as Word, Heard, Person};
 use tidepost_core::sends::Mark;
 use tidepost_core::template::{Template, TemplateKind};
+use tidepost_core::time::plus_seconds;
 
 /// Deliveries that are alive at the same time.
 const CONCURRENT: usize = 2;
@@ -45,7 +46,8 @@ pub struct Protocol {
     offers: Vec<Offer>,
     channel: Channel,
     template: Template,
-    now: Timestamp,
+    /// The model's clock at first.
+    start: Timestamp,
 }
 
 /// One moment. What can make no difference any more is left out, so that equal futures are one state: the item's version
@@ -69,6 +71,8 @@ pub struct State {
     /// Grants that went when the platform knew of none a second time.
     pub emptied: u8,
     rejections_left: u8,
+    /// Whether the pause before a second try has passed since the start.
+    pub is_later: bool,
 }
 
 /// One delivery of a message, and what it has done to the store.
@@ -133,6 +137,8 @@ pub struct Send {
     pub delivery: usize,
     pub category: Category,
     pub answer: Answer,
+    /// Whether it was made after the pause.
+    pub is_later: bool,
 }
 
 /// One step of the world.
@@ -142,6 +148,8 @@ pub enum Action {
     Accept,
     /// A callback tells that the person said no.
     Reject,
+    /// The pause before a second try passes.
+    Pass,
     /// The queue hands the next delivery to somebody, who reads the item and decides.
     Start,
     /// A write reaches the store and its answer comes back.
@@ -166,13 +174,18 @@ impl Protocol {
             offers: plan.iter().map(|category| offer(*category, now)).collect(),
             channel: channel(),
             template: template(),
-            now,
+            start: now,
         }
     }
 
     /// The person may also say no, once; to keep the number of states down, a busy platform is not tried again at once.
     pub fn with_rejection(self) -> Self {
         Self { rejections: 1, busy_retries: 0, ..self }
+    }
+
+    fn now(&self, is_later: bool) -> Timestamp {
+        let pause_seconds = if is_later { REPEAT_SECONDS + 1 } else { 0 };
+        plus_seconds(self.start, pause_seconds)
     }
 
     /// The name of a delivery: fresh for each, except where the variant gets that wrong.
@@ -187,7 +200,7 @@ impl Protocol {
     /// Grants that may be used now.
     pub fn available(&self, item: &Person) -> u8 {
         let grant = item.subscriber(&someone()).and_then(|one| one.grants.get(TEMPLATE));
-        u8::try_from(grant.map_or(0, |grant| grant.available(self.now))).unwrap()
+        u8::try_from(grant.map_or(0, |grant| grant.available(self.start))).unwrap()
     }
 
     /// Whether the item has a live entry of this delivery's message and nonce. Reads the entries, asks no rule.
@@ -207,7 +220,7 @@ impl Protocol {
             channel: &self.channel,
             health: &Health::default(),
             template: &self.template,
-            now: self.now,
+            now: self.now(state.is_later),
         };
         match reserve(&case, self.nonce(delivery), held) {
             Step::Swap(reserved) if self.calls_first(state, delivery) => Phase::Calling(reserved.payment),
@@ -245,17 +258,18 @@ impl Protocol {
         if self.variant == Variant::CallFirst {
             return self.decide(state, delivery, None);
         }
-        let settlement = match answer {
+        let (offer, nonce) = (&self.offers[delivery], self.nonce(delivery));
+        let settle =
+            |settlement| settle(&state.item, offer, &self.channel, TemplateKind::OneTime, nonce, payment, settlement);
+        let settled_person = match answer {
             Answer::BusyAgain => return Phase::Calling(payment.clone()),
-            Answer::BusyPark => Settlement::Undo,
-            Answer::NoGrant => Settlement::NoGrant,
-            Answer::Refused => Settlement::Refused,
-            Answer::TimedOut if self.plan[delivery] == Category::Basic => Settlement::MayRepeat,
+            Answer::BusyPark => settle(Settlement::Undo),
+            Answer::NoGrant => settle(Settlement::NoGrant),
+            Answer::Refused => settle(Settlement::Refused),
+            Answer::TimedOut if self.plan[delivery] == Category::Basic => may_repeat(&state.item, offer.id, nonce),
             Answer::Delivered | Answer::TimedOut => return Phase::Reporting(answer),
         };
-        let (offer, nonce) = (&self.offers[delivery], self.nonce(delivery));
-        let kind = TemplateKind::OneTime;
-        match settle(&state.item, offer, &self.channel, kind, nonce, payment, settlement) {
+        match settled_person {
             Some(person) => Phase::Settling { swap: Some(Box::new(person)), payment: payment.clone(), answer },
             None => settled(answer),
         }
@@ -319,7 +333,8 @@ impl Protocol {
         state.calls_unreserved += u8::from(!self.is_reserved(&state.item, delivery));
         state.denials += u8::from(answer == Answer::NoGrant);
         if matches!(answer, Answer::Delivered | Answer::TimedOut) {
-            state.sends.push(Send { delivery, category: self.plan[delivery], answer });
+            let (category, is_later) = (self.plan[delivery], state.is_later);
+            state.sends.push(Send { delivery, category, answer, is_later });
         }
         state.deliveries[delivery].called = self.variant == Variant::CallFirst;
         if answer == Answer::BusyAgain {
@@ -331,7 +346,7 @@ impl Protocol {
     fn hear(&self, state: &mut State, consent: Consent) {
         let before = self.available(&state.item);
         let mut item = state.item.clone();
-        item.hear(&someone(), &heard(consent, 100 + consent as u8), self.now);
+        item.hear(&someone(), &heard(consent, 100 + consent as u8), self.now(state.is_later));
         self.store(state, &item);
         match consent {
             Consent::Accept => state.consents += 1,
@@ -343,7 +358,7 @@ impl Protocol {
         }
     }
 
-    fn start(&self, state: &mut State) {
+    fn begin(&self, state: &mut State) {
         let delivery = state.deliveries.len();
         let phase = self.decide(state, delivery, None);
         state.deliveries.push(Delivery {
@@ -422,7 +437,7 @@ impl Model for Protocol {
     fn init_states(&self) -> Vec<State> {
         let mut item = Person::new(&someone());
         for event in 0..GRANTS {
-            item.hear(&someone(), &heard(Consent::Accept, event), self.now);
+            item.hear(&someone(), &heard(Consent::Accept, event), self.start);
         }
         vec![State {
             item,
@@ -434,6 +449,7 @@ impl Model for Protocol {
             withdrawn: 0,
             emptied: 0,
             rejections_left: self.rejections,
+            is_later: false,
         }]
     }
 
@@ -445,6 +461,10 @@ impl Model for Protocol {
         }
         if alive > 0 && state.rejections_left > 0 {
             actions.push(Action::Reject);
+        }
+        // Only a second try looks at the time.
+        if !state.is_later && state.sends.iter().any(|send| send.category == Category::Basic) {
+            actions.push(Action::Pass);
         }
         if alive < CONCURRENT && state.deliveries.len() < self.plan.len() {
             actions.push(Action::Start);
@@ -459,7 +479,8 @@ impl Model for Protocol {
         match action {
             Action::Accept => self.hear(&mut state, Consent::Accept),
             Action::Reject => self.hear(&mut state, Consent::Reject),
-            Action::Start => self.start(&mut state),
+            Action::Pass => state.is_later = true,
+            Action::Start => self.begin(&mut state),
             Action::Write(delivery) => self.write(&mut state, delivery, true),
             Action::WriteUnheard(delivery) => self.write(&mut state, delivery, false),
             Action::Call(delivery, answer) => self.call(&mut state, delivery, answer),

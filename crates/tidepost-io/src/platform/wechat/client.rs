@@ -145,19 +145,6 @@ pub struct Quota {
     pub used: u64,
     /// Calls left today.
     pub remain: u64,
-    /// The limit per short window, where WeChat states one.
-    #[serde(skip)]
-    pub rate_limit: Option<RateLimit>,
-}
-
-/// A short window's limit (platforms.md A8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub struct RateLimit {
-    /// Calls per window.
-    pub call_count: u64,
-    /// Length of the window.
-    #[serde(rename = "refresh_second")]
-    pub window_seconds: u64,
 }
 
 impl WechatClient {
@@ -220,9 +207,7 @@ impl WechatClient {
         let request = self.http.post(self.address(QUOTA_PATH)).query(&[("access_token", token.expose())]);
         let mut fields = read(request.json(&QuotaRequest { cgi_path })).await?;
         let quota = fields.remove("quota").ok_or_else(bad_reply)?;
-        let quota: Quota = serde_json::from_value(quota).map_err(|_| bad_reply())?;
-        let rate_limit = fields.remove("rate_limit").and_then(|limit| serde_json::from_value(limit).ok());
-        Ok(Quota { rate_limit, ..quota })
+        serde_json::from_value(quota).map_err(|_| bad_reply())
     }
 
     fn address(&self, path: &str) -> String {

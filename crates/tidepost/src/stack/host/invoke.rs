@@ -2,6 +2,8 @@
 
 use lambda_runtime::Error;
 use thiserror::Error;
+use tidepost_io::clock::Clock;
+use tidepost_io::emf;
 
 use crate::stack::host::activity::{Activity, Work};
 use crate::stack::stop::Stop;
@@ -31,7 +33,10 @@ pub(super) async fn invoke<T: Send + 'static>(
     let guard = activity.begin(Work::Invocation);
     let mut task = tokio::spawn(async move {
         let _guard = guard;
-        handler.await
+        let (result, line) = emf::observed(function, handler).await;
+        // In the log: standard output is the command's own.
+        tracing::info!(target: "tidepost::metrics", metrics = %line.json(Clock::system().now()));
+        result
     });
     let result = tokio::select! {
         joined = &mut task => match joined {
