@@ -25,6 +25,7 @@ pub mod receipt;
 pub mod recover;
 pub mod reply;
 pub mod sends;
+pub mod sync;
 pub mod template;
 pub mod time;
 pub mod token;

@@ -67,7 +67,8 @@ impl App {
         let (mut next, waiting_for_room) = self.store.next_due(now).await?;
         for id in waiting_for_room {
             let Some(channel) = self.store.channel(&id).await? else { continue };
-            let room_at = self.store.quota(&id).await?.next_room(&channel, now);
+            let quota = self.store.quota(&id).await?;
+            let room_at = quota.closed_until(&channel, now).unwrap_or_else(|| quota.next_room(&channel, now));
             // Where there is room already they wait for the next tick.
             let room_at = if room_at <= now { fixed_period(60, now).closes_at } else { room_at };
             next = Some(next.map_or(room_at, |next| next.min(room_at)));

@@ -8,4 +8,5 @@ mod platform_codes;
 mod proxy;
 mod throttles;
 mod two_hosts;
+mod upkeep;
 mod world;
