@@ -8,7 +8,7 @@ use tidepost_core::time::fixed_period;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::platform::{Platforms, http_client};
-use crate::queue::NowQueue;
+use crate::queue::{DeadQueue, NowQueue};
 use crate::secrets::Secrets;
 use crate::store::{Store, StoreError};
 
@@ -23,6 +23,8 @@ pub struct App {
     pub store: Store,
     /// The queue of single messages.
     pub now_queue: NowQueue,
+    /// Its dead letters.
+    pub dead_queue: DeadQueue,
     /// The reader of secrets.
     pub secrets: Secrets,
     /// The platforms' clients.
@@ -47,9 +49,11 @@ impl App {
     /// [`StartError`] when the machine has no usable TLS.
     pub fn new(config: Config, clock: Clock, aws: &SdkConfig) -> Result<Self, StartError> {
         let platforms = Platforms::new(http_client()?, &config.wechat_base_url);
+        let sqs = aws_sdk_sqs::Client::new(aws);
         Ok(Self {
             store: Store::new(aws_sdk_dynamodb::Client::new(aws), config.table.clone()),
-            now_queue: NowQueue::new(aws_sdk_sqs::Client::new(aws), config.now_queue_url.clone()),
+            now_queue: NowQueue::new(sqs.clone(), config.now_queue_url.clone()),
+            dead_queue: DeadQueue::new(sqs, config.dead_queue_url.clone()),
             secrets: Secrets::new(aws),
             platforms,
             config,

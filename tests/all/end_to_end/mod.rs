@@ -2,6 +2,7 @@
 
 mod callback;
 mod crash;
+mod dead_letters;
 mod delivery;
 mod messages;
 mod platform_codes;
