@@ -65,6 +65,16 @@ struct Taken {
     /// The platform said that the quota is used up.
     #[serde(rename = "x", default, skip_serializing_if = "std::ops::Not::not")]
     closed: bool,
+    /// How often it said so, and was taken at its word.
+    #[serde(rename = "k", default, skip_serializing_if = "is_zero")]
+    closings: u32,
+    /// When the platform is believed again that it takes calls, in seconds of the epoch.
+    #[serde(rename = "b", default, skip_serializing_if = "is_zero")]
+    reopens_at: i64,
+}
+
+fn is_zero<N: Default + PartialEq>(number: &N) -> bool {
+    *number == N::default()
 }
 
 /// Units taken for one delivery, of every window in `windows`.
@@ -253,7 +263,7 @@ impl Quota {
                 next.next_start = next.next_start.max(pause.as_microsecond());
             } else if let Some(period) = held.periods.first() {
                 let taken = next.taken_mut(&rule.id, *period);
-                taken.closed = true;
+                taken.close(now);
                 // No lease counts here. The call that was refused is one that the platform has counted.
                 taken.units += u32::from(rule.id == PLATFORM);
             }
@@ -274,10 +284,10 @@ impl Quota {
         changed.then_some(next)
     }
 
-    /// Whether any live window was closed by the platform.
+    /// Whether the platform is to be asked if a window that it closed takes calls again.
     #[must_use]
-    pub fn is_closed(&self, now: Timestamp) -> bool {
-        self.windows.iter().any(|taken| taken.closed && now.as_second() < taken.closes_at)
+    pub fn may_reopen(&self, now: Timestamp) -> bool {
+        self.windows.iter().any(|taken| taken.may_reopen(now))
     }
 
     /// When the windows that the platform closed end, unless it takes calls before; `None` when none is closed.
@@ -290,11 +300,11 @@ impl Quota {
         Some(Timestamp::from_millisecond(until).unwrap_or(Timestamp::MAX))
     }
 
-    /// Opens what the platform had closed.
+    /// Opens what the platform had closed, now that it counts units left.
     #[must_use]
-    pub fn reopened(&self) -> Self {
+    pub fn reopened(&self, now: Timestamp) -> Self {
         let mut next = self.clone();
-        next.windows.iter_mut().for_each(|taken| taken.closed = false);
+        next.windows.iter_mut().filter(|taken| taken.may_reopen(now)).for_each(|taken| taken.closed = false);
         next
     }
 
@@ -389,7 +399,15 @@ impl Quota {
         let (opens_at, closes_at) = (period.opens_at.as_second(), period.closes_at.as_second());
         let found = self.windows.iter().position(|taken| taken.rule == rule && taken.opens_at == opens_at);
         let index = found.unwrap_or_else(|| {
-            self.windows.push(Taken { rule: rule.to_owned(), opens_at, closes_at, units: 0, closed: false });
+            self.windows.push(Taken {
+                rule: rule.to_owned(),
+                opens_at,
+                closes_at,
+                units: 0,
+                closed: false,
+                closings: 0,
+                reopens_at: 0,
+            });
             self.windows.len() - 1
         });
         #[expect(clippy::indexing_slicing, reason = "the index was found or made just above")]
@@ -465,7 +483,30 @@ impl Quota {
 /// The name under which a window is closed that the channel has no rule for. No rule may have it.
 pub const PLATFORM: &str = "platform";
 
+/// The pause before a window is opened again that was closed for the second time, in seconds. It doubles each time: a
+/// platform whose count says otherwise than its answers must not make everything that waits go to and fro every minute.
+const REOPEN_PAUSE_SECONDS: i64 = 60;
+
+/// The longest such pause, in seconds.
+const REOPEN_PAUSE_MAX_SECONDS: i64 = 3_600;
+
 impl Taken {
+    fn close(&mut self, now: Timestamp) {
+        if self.closed {
+            return;
+        }
+        let pause = match self.closings {
+            0 => 0,
+            before => REOPEN_PAUSE_MAX_SECONDS.min(REOPEN_PAUSE_SECONDS << (before - 1).min(16)),
+        };
+        (self.closed, self.closings, self.reopens_at) =
+            (true, self.closings.saturating_add(1), now.as_second() + pause);
+    }
+
+    fn may_reopen(&self, now: Timestamp) -> bool {
+        self.closed && (self.reopens_at..self.closes_at).contains(&now.as_second())
+    }
+
     fn is_platforms_own(&self, now: Timestamp) -> bool {
         self.rule == PLATFORM && self.closed && (self.opens_at..self.closes_at).contains(&now.as_second())
     }

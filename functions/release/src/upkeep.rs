@@ -46,7 +46,7 @@ async fn reopen(app: &App, id: &str, channel: &Channel, now: Timestamp) -> Resul
     let Ok(Adapter::Wechat(client)) = app.platforms.adapter(channel.platform) else {
         return Ok(());
     };
-    if !quota.is_closed(now) {
+    if !quota.may_reopen(now) {
         return Ok(());
     }
     reopen_where_counted(app, id, channel, client, now).await.map_err(|error| format!("quota of {id}: {error}"))
@@ -63,7 +63,7 @@ async fn reopen_where_counted(
     let counted = app.read_platform(id, channel, ask).await?;
     if counted.remain > 0 {
         tracing::info!(channel = id, remain = counted.remain, "the platform takes calls again");
-        return Ok(app.store.update_quota(id, |quota| Some(quota.reopened())).await?);
+        return Ok(app.store.update_quota(id, |quota| Some(quota.reopened(now))).await?);
     }
     let used = u32::try_from(counted.used).unwrap_or(u32::MAX);
     Ok(app.store.update_quota(id, |quota| quota.counted_by_platform(used, now)).await?)

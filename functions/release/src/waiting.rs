@@ -195,7 +195,7 @@ mod tests {
         let closed = Quota::default().exhausted(&channel, QuotaPeriod::Day, at(NOW));
         let mut due = overdue(3, "2026-11-21T11:00:00Z");
         assert_eq!(chosen(&channel, &closed, due.clone()), BTreeMap::new());
-        assert_eq!(chosen(&channel, &closed.reopened(), due.clone()), BTreeMap::from([(0, 3)]));
+        assert_eq!(chosen(&channel, &closed.reopened(at(NOW)), due.clone()), BTreeMap::from([(0, 3)]));
         due.extend(overdue(2, NOW));
         assert_eq!(chosen(&channel, &closed, due), BTreeMap::from([(0, 2)]));
     }

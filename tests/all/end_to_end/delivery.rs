@@ -7,6 +7,7 @@ use jiff::ToSpan;
 use serde_json::json;
 use tidepost::stack::Options;
 use tidepost::stack::host::HostSettings;
+use tidepost_core::time::hour_of;
 
 use super::world::{NOON, SHIPPED, Shop, World, until};
 
@@ -48,5 +49,21 @@ async fn a_slow_delivery_tells_of_each_lease_and_parks_what_it_has_no_time_for()
     world.pass_minutes(4).await;
     assert_eq!(count(&shop, &ids, "delivered").await, PEOPLE);
     assert_eq!(shop.truth("received").await.len(), PEOPLE);
+    world.stack.stop().await;
+}
+
+#[tokio::test]
+async fn a_usual_delivery_leaves_one_receipt() {
+    let host = HostSettings { batch_size: 100, batching_window: Duration::from_secs(2), maximum_concurrency: 1 };
+    let world = World::with(NOON, Options { host, ..Options::default() }).await;
+    let shop = world.shop("quick").await;
+    let people: Vec<String> = (0..10).map(|n| format!("o{n}")).collect();
+    shop.grant_all(&people, SHIPPED).await;
+    let ids = join_all(people.iter().map(|openid| shop.send(openid, SHIPPED))).await;
+    for id in &ids {
+        shop.comes_to(id, "delivered").await;
+    }
+    let receipts = world.stack.app.store.receipts("quick", hour_of(world.now())).await.unwrap();
+    assert_eq!(receipts.len(), 1);
     world.stack.stop().await;
 }

@@ -92,13 +92,13 @@ fn the_platforms_word_closes_the_window_it_speaks_of() {
     let channel = channel(10);
     let now = at("2026-11-21T10:00:30Z");
     let quota = Quota::default().exhausted(&channel, QuotaPeriod::Minute, now);
-    assert!(quota.is_closed(now));
+    assert!(quota.may_reopen(now));
     assert_eq!(until_of(&quota, &channel, now), at("2026-11-21T10:01:00Z"));
     assert_eq!(until_of(&quota, &channel, at("2026-11-21T10:01:01Z")), at("2026-11-21T10:01:02Z"), "the edge's band");
-    assert!(quota.reopened().lease(&channel, need("a", 1, Category::Basic, now), now).is_ok());
+    assert!(quota.reopened(now).lease(&channel, need("a", 1, Category::Basic, now), now).is_ok());
     let near_the_edge = at("2026-11-21T10:00:59Z");
     let paused = Quota::default().exhausted(&channel, QuotaPeriod::Minute, near_the_edge);
-    assert!(!paused.is_closed(near_the_edge));
+    assert!(!paused.may_reopen(near_the_edge));
     assert_eq!(
         paused.lease(&channel, need("a", 1, Category::Basic, near_the_edge), near_the_edge).unwrap().1.first_start,
         at("2026-11-21T10:01:02Z")
@@ -118,7 +118,24 @@ fn what_the_platform_closed_is_asked_for_again_soon_and_has_no_room_until_its_en
     }
     assert!(quota.room_left(&channel, Category::Basic, midnight) > 0);
     assert_eq!(until_of(&quota, &channel, at("2026-11-21T15:59:40Z")), at("2026-11-21T16:00:00Z"));
-    assert_eq!(quota.reopened().closed_until(&channel, now), None);
+    assert_eq!(quota.reopened(now).closed_until(&channel, now), None);
+}
+
+#[test]
+fn a_platform_that_closes_what_it_counts_as_open_is_believed_ever_less_often() {
+    let (channel, start) = (channel(10), at("2026-11-21T10:00:00Z"));
+    let mut quota = Quota::default();
+    let minutes: Vec<i64> = (0..300)
+        .filter(|minute| {
+            let now = plus_seconds(start, minute * 60);
+            let is_open = quota.closed_until(&channel, now).is_none() || quota.may_reopen(now);
+            if is_open {
+                quota = quota.reopened(now).exhausted(&channel, QuotaPeriod::Day, now);
+            }
+            is_open
+        })
+        .collect();
+    assert_eq!(minutes, [0, 1, 2, 4, 8, 16, 32, 64, 124, 184, 244]);
 }
 
 #[test]
@@ -165,7 +182,7 @@ fn a_window_of_the_platforms_own_shows_what_is_known_of_it() {
     let view = shown(&counted).unwrap();
     assert_eq!((view.used, view.limit), (5_000, 5_000));
     assert_eq!(counted.counted_by_platform(5_000, now), None, "nothing new");
-    assert_eq!(shown(&counted.reopened()), None);
+    assert_eq!(shown(&counted.reopened(now)), None);
     assert_eq!(Quota::default().counted_by_platform(1, now), None, "nothing is closed");
 }
 
