@@ -51,6 +51,7 @@ impl Place {
         let config = Config {
             table: TABLE.to_owned(),
             now_queue_url: resources.now.url.clone(),
+            dead_queue_url: resources.now_dead_letters.url.clone(),
             admin_key_ref: None,
             wechat_base_url: simulators.to_owned(),
         };

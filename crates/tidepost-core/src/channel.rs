@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::check_id;
 use crate::invalid::Invalid;
+use crate::quota::{WindowState, WindowView};
 use crate::time::{Calendar, Period, QuietHours, calendar_period, fixed_period, is_zone, zone};
 
 /// The platforms whose mini-programs Tidepost serves.
@@ -353,6 +354,10 @@ impl QuotaRule {
     fn validate(&self, at: &str) -> Vec<Invalid> {
         let mut wrong = Vec::new();
         wrong.extend(check_id(&format!("{at}.id"), &self.id).err());
+        if self.id == crate::quota::PLATFORM {
+            let message = "this name is kept for windows that the platform closes and no rule describes";
+            wrong.push(Invalid::new(format!("{at}.id"), "id_reserved", message));
+        }
         if !(0.0..=1.0).contains(&self.basic_share) {
             wrong.push(Invalid::new(format!("{at}.basic_share"), "out_of_range", "must be 0 to 1"));
         }
@@ -372,7 +377,7 @@ fn is_secret_ref(text: &str) -> bool {
     })
 }
 
-/// How a channel is doing, as the platform's answers tell.
+/// How a channel is doing, as the platform's answers tell. What is stored of it is the last ban.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Health {
     /// The state in a word.
@@ -401,6 +406,27 @@ impl Health {
     #[must_use]
     pub fn is_banned(&self, now: Timestamp) -> bool {
         self.state == HealthState::Banned && self.until.is_none_or(|until| now < until)
+    }
+
+    /// The state at `now`, as this note, the channel's windows and what is wrong with its token tell.
+    #[must_use]
+    pub fn shown(&self, windows: &[WindowView], no_token: Option<&str>, now: Timestamp) -> Self {
+        if self.is_banned(now) {
+            return self.clone();
+        }
+        let closed: Vec<&WindowView> =
+            windows.iter().filter(|window| window.state == WindowState::ClosedByPlatform).collect();
+        let close = |window: &&WindowView| {
+            format!("the platform says that the quota of {} is used up, until {}", window.rule, window.closes_at)
+        };
+        let mut reasons: Vec<String> = closed.iter().map(close).collect();
+        reasons.extend(no_token.map(|why| format!("no access token can be had: {why}")));
+        if reasons.is_empty() {
+            return Self::default();
+        }
+        // Nobody knows when a token can be had again.
+        let until = closed.iter().map(|window| window.closes_at).max().filter(|_| no_token.is_none());
+        Self { state: HealthState::Degraded, until, reasons }
     }
 }
 
@@ -439,6 +465,30 @@ pub(crate) mod tests {
         channel.quota_rules[0].basic_share = 2.0;
         let wrong: Vec<String> = channel.validate().unwrap_err().into_iter().map(|invalid| invalid.field).collect();
         assert_eq!(wrong, ["app_id", "secret_ref", "time_zone", "quota_rules[0].basic_share", "quota_rules[1].id"]);
+    }
+
+    #[test]
+    fn health_is_what_holds_now() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let (now, channel) = (at("2026-11-21T10:00:30Z"), shop());
+        let open = crate::quota::Quota::default();
+        let closed = open.exhausted(&channel, crate::reply::QuotaPeriod::Day, now).views(&channel, now);
+        let ban = Health { state: HealthState::Banned, until: Some(now), reasons: vec!["48001".to_owned()] };
+        assert_eq!(ban.shown(&closed, Some("no"), at("2026-11-21T10:00:29Z")), ban, "a ban is worse than all else");
+        assert_eq!(ban.shown(&open.views(&channel, now), None, now), Health::default(), "it is over");
+        let shown = ban.shown(&closed, None, now);
+        assert_eq!((shown.state, shown.until), (HealthState::Degraded, Some(at("2026-11-21T16:00:00Z"))));
+        assert!(shown.reasons.len() == 1 && shown.reasons[0].contains("daily"), "{shown:?}");
+        let shown = ban.shown(&closed, Some("40125 invalid appsecret"), now);
+        assert_eq!((shown.state, shown.until, shown.reasons.len()), (HealthState::Degraded, None, 2));
+        assert!(shown.reasons[1].contains("40125"), "{shown:?}");
+    }
+
+    #[test]
+    fn a_rule_does_not_take_the_name_of_the_platforms_own_window() {
+        let mut channel = shop();
+        channel.quota_rules[0].id = "platform".to_owned();
+        assert_eq!(channel.validate().unwrap_err()[0].code, "id_reserved");
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub mod recover;
 pub mod reply;
 pub mod sends;
 pub mod size;
+pub mod sync;
 pub mod template;
 pub mod time;
 pub mod token;

@@ -8,10 +8,10 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::category::Category;
-use crate::channel::{Channel, QuotaRule, Unit};
+use crate::channel::{Channel, QuotaRule, Unit, Window};
 use crate::reason::{Reason, ReasonCode};
 use crate::reply::QuotaPeriod;
-use crate::time::{Period, plus_milliseconds};
+use crate::time::{Calendar, Period, fixed_period, plus_milliseconds, plus_seconds};
 
 /// Leases that may be open at once on a channel; a debit beyond them is made without an entry.
 pub const LEASES_MAX: usize = 64;
@@ -29,6 +29,12 @@ const KEPT_BACK: u32 = 1_000;
 
 /// How far ahead of the present the rate may be booked, in milliseconds.
 const RATE_AHEAD_MILLISECONDS: i64 = 20_000;
+
+/// How often release asks the platform whether a window that it closed takes calls again, in seconds: at full minutes.
+const LOOK_SECONDS: u32 = 60;
+
+/// A full minute nearer than this is not waited for, in seconds: release asks in the course of it.
+const LOOK_LEAD_SECONDS: i64 = 10;
 
 /// Everything taken from a channel's live windows.
 #[derive(Clone, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
@@ -59,6 +65,16 @@ struct Taken {
     /// The platform said that the quota is used up.
     #[serde(rename = "x", default, skip_serializing_if = "std::ops::Not::not")]
     closed: bool,
+    /// How often it said so, and was taken at its word.
+    #[serde(rename = "k", default, skip_serializing_if = "is_zero")]
+    closings: u32,
+    /// When the platform is believed again that it takes calls, in seconds of the epoch.
+    #[serde(rename = "b", default, skip_serializing_if = "is_zero")]
+    reopens_at: i64,
+}
+
+fn is_zero<N: Default + PartialEq>(number: &N) -> bool {
+    *number == N::default()
 }
 
 /// Units taken for one delivery, of every window in `windows`.
@@ -227,44 +243,68 @@ impl Quota {
     /// Notes that the platform says 'quota used up'.
     ///
     /// Near an edge it may speak of the other window: then calls only pause until the edge is past. Otherwise the
-    /// channel's windows of that kind are closed, or where it has none, the current minute or day.
+    /// channel's windows of that kind are closed (up to an hour long for the minute, a day long for the day), or where it
+    /// has none, the current minute or day under the name [`PLATFORM`].
     #[must_use]
     pub fn exhausted(&self, channel: &Channel, what: QuotaPeriod, now: Timestamp) -> Self {
         let mut next = self.clone();
         next.forget(channel, now);
         let zone = channel.zone();
-        let is_meant = |period: &Period| (period.length_seconds() <= 3_600) == (what == QuotaPeriod::Minute);
-        let mut found = false;
-        for rule in channel.quota_rules.iter().filter(|rule| is_meant(&rule.window.around(&zone, now))) {
-            found = true;
+        let mut meant: Vec<QuotaRule> =
+            channel.quota_rules.iter().filter(|rule| is_meant(rule, what, now)).cloned().collect();
+        if meant.is_empty() {
+            meant.push(platform_rule(what));
+        }
+        for rule in &meant {
             let held = held(channel, rule, &zone, now);
             if held.is_pair {
                 let edge = held.periods.first().map_or(now, |period| period.closes_at);
                 let pause = plus_milliseconds(edge, i64::from(channel.skew_milliseconds));
                 next.next_start = next.next_start.max(pause.as_microsecond());
             } else if let Some(period) = held.periods.first() {
-                next.taken_mut(&rule.id, *period).closed = true;
+                let taken = next.taken_mut(&rule.id, *period);
+                taken.close(now);
+                // No lease counts here. The call that was refused is one that the platform has counted.
+                taken.units += u32::from(rule.id == PLATFORM);
             }
-        }
-        if !found {
-            let calendar =
-                if what == QuotaPeriod::Minute { crate::time::Calendar::Minute } else { crate::time::Calendar::Day };
-            next.taken_mut(PLATFORM, crate::time::calendar_period(calendar, &zone, now)).closed = true;
         }
         next
     }
 
-    /// Whether any live window was closed by the platform.
+    /// Notes how many calls the platform counts in the window that it closed and that no rule describes; `None` when
+    /// nothing changes.
     #[must_use]
-    pub fn is_closed(&self, now: Timestamp) -> bool {
-        self.windows.iter().any(|taken| taken.closed && now.as_second() < taken.closes_at)
+    pub fn counted_by_platform(&self, calls: u32, now: Timestamp) -> Option<Self> {
+        let mut next = self.clone();
+        let mut changed = false;
+        for taken in next.windows.iter_mut().filter(|taken| taken.is_platforms_own(now) && taken.units < calls) {
+            taken.units = calls;
+            changed = true;
+        }
+        changed.then_some(next)
     }
 
-    /// Opens what the platform had closed.
+    /// Whether the platform is to be asked if a window that it closed takes calls again.
     #[must_use]
-    pub fn reopened(&self) -> Self {
+    pub fn may_reopen(&self, now: Timestamp) -> bool {
+        self.windows.iter().any(|taken| taken.may_reopen(now))
+    }
+
+    /// When the windows that the platform closed end, unless it takes calls before; `None` when none is closed.
+    #[must_use]
+    pub fn closed_until(&self, channel: &Channel, now: Timestamp) -> Option<Timestamp> {
+        let skew = i64::from(channel.skew_milliseconds);
+        let (time, end) = (now.as_millisecond(), |taken: &Taken| taken.closes_at * 1_000 + skew);
+        let closed = |taken: &&Taken| taken.closed && taken.opens_at * 1_000 <= time && time < end(taken);
+        let until = self.windows.iter().filter(closed).map(end).max()?;
+        Some(Timestamp::from_millisecond(until).unwrap_or(Timestamp::MAX))
+    }
+
+    /// Opens what the platform had closed, now that it counts units left.
+    #[must_use]
+    pub fn reopened(&self, now: Timestamp) -> Self {
         let mut next = self.clone();
-        next.windows.iter_mut().for_each(|taken| taken.closed = false);
+        next.windows.iter_mut().filter(|taken| taken.may_reopen(now)).for_each(|taken| taken.closed = false);
         next
     }
 
@@ -282,6 +322,15 @@ impl Quota {
         channel.quota_rules.iter().filter(|rule| rule.unit != Unit::Broadcast).map(room).min().unwrap_or(u32::MAX)
     }
 
+    /// When the call with number `index` (from 0) of those that are brought back at `now` may start under the channel's
+    /// rate.
+    #[must_use]
+    pub fn rate_start(&self, channel: &Channel, index: u32, now: Timestamp) -> Timestamp {
+        let first = now.as_microsecond().max(self.next_start);
+        let start = first.saturating_add(spacing_microseconds(channel).saturating_mul(i64::from(index)));
+        Timestamp::from_microsecond(start).unwrap_or(Timestamp::MAX)
+    }
+
     /// When one more call of any kind may start: now, or when the first window has room again.
     #[must_use]
     pub fn next_room(&self, channel: &Channel, now: Timestamp) -> Timestamp {
@@ -292,7 +341,7 @@ impl Quota {
         }
     }
 
-    /// The live window of each rule.
+    /// The live window of each rule, and any that the platform closed and no rule describes.
     #[must_use]
     pub fn views(&self, channel: &Channel, now: Timestamp) -> Vec<WindowView> {
         let zone = channel.zone();
@@ -319,7 +368,8 @@ impl Quota {
                 reserved_for_basic: basic_reserve(channel, rule, period, now).min(rule.limit.saturating_sub(units)),
             }
         };
-        channel.quota_rules.iter().map(view).collect()
+        let platforms_own = self.windows.iter().filter(|taken| taken.is_platforms_own(now));
+        channel.quota_rules.iter().map(view).chain(platforms_own.map(Taken::view)).collect()
     }
 
     /// Drops windows that no call can be counted in any more, and leases that no call can start under.
@@ -330,15 +380,12 @@ impl Quota {
         self.leases.retain(|lease| lease.use_by + skew > now.as_millisecond());
     }
 
+    /// What the platform has closed may open before its end, so that nothing is put off until then.
     fn refuse_where_closed(&self, channel: &Channel, now: Timestamp) -> Result<(), Shortage> {
-        let second = now.as_second();
-        let closed = |taken: &&Taken| taken.closed && taken.opens_at <= second && second < taken.closes_at;
-        let Some(window) = self.windows.iter().filter(closed).max_by_key(|taken| taken.closes_at) else {
-            return Ok(());
-        };
-        let closes_at = Timestamp::from_second(window.closes_at).unwrap_or(Timestamp::MAX);
+        let Some(closed_until) = self.closed_until(channel, now) else { return Ok(()) };
+        let next_look = fixed_period(LOOK_SECONDS, plus_seconds(now, LOOK_LEAD_SECONDS)).closes_at;
         Err(Shortage {
-            until: plus_milliseconds(closes_at, i64::from(channel.skew_milliseconds)),
+            until: closed_until.min(next_look),
             reason: Reason::new(ReasonCode::QuotaWindow, "the platform says that the quota is used up"),
         })
     }
@@ -352,7 +399,15 @@ impl Quota {
         let (opens_at, closes_at) = (period.opens_at.as_second(), period.closes_at.as_second());
         let found = self.windows.iter().position(|taken| taken.rule == rule && taken.opens_at == opens_at);
         let index = found.unwrap_or_else(|| {
-            self.windows.push(Taken { rule: rule.to_owned(), opens_at, closes_at, units: 0, closed: false });
+            self.windows.push(Taken {
+                rule: rule.to_owned(),
+                opens_at,
+                closes_at,
+                units: 0,
+                closed: false,
+                closings: 0,
+                reopens_at: 0,
+            });
             self.windows.len() - 1
         });
         #[expect(clippy::indexing_slicing, reason = "the index was found or made just above")]
@@ -404,7 +459,7 @@ impl Quota {
         use_by: Timestamp,
         now: Timestamp,
     ) -> Result<Leased, Shortage> {
-        let spacing_microseconds = 1_000_000 / i64::from(channel.rate_limit_per_second.max(1));
+        let spacing_microseconds = spacing_microseconds(channel);
         let first_start = now.as_microsecond().max(self.next_start);
         let last_start = use_by.min(plus_milliseconds(now, RATE_AHEAD_MILLISECONDS)).as_microsecond() - 1;
         if first_start > last_start {
@@ -425,8 +480,79 @@ impl Quota {
     }
 }
 
-/// The rule's name under which a window is closed that the channel has no rule for.
-const PLATFORM: &str = "platform";
+/// The name under which a window is closed that the channel has no rule for. No rule may have it.
+pub const PLATFORM: &str = "platform";
+
+/// The pause before a window is opened again that was closed for the second time, in seconds. It doubles each time: a
+/// platform whose count says otherwise than its answers must not make everything that waits go to and fro every minute.
+const REOPEN_PAUSE_SECONDS: i64 = 60;
+
+/// The longest such pause, in seconds.
+const REOPEN_PAUSE_MAX_SECONDS: i64 = 3_600;
+
+impl Taken {
+    fn close(&mut self, now: Timestamp) {
+        if self.closed {
+            return;
+        }
+        let pause = match self.closings {
+            0 => 0,
+            before => REOPEN_PAUSE_MAX_SECONDS.min(REOPEN_PAUSE_SECONDS << (before - 1).min(16)),
+        };
+        (self.closed, self.closings, self.reopens_at) =
+            (true, self.closings.saturating_add(1), now.as_second() + pause);
+    }
+
+    fn may_reopen(&self, now: Timestamp) -> bool {
+        self.closed && (self.reopens_at..self.closes_at).contains(&now.as_second())
+    }
+
+    fn is_platforms_own(&self, now: Timestamp) -> bool {
+        self.rule == PLATFORM && self.closed && (self.opens_at..self.closes_at).contains(&now.as_second())
+    }
+
+    /// The platform's own window: what it holds is not known, but that what was counted used it up.
+    fn view(&self) -> WindowView {
+        let time = |second: i64| Timestamp::from_second(second).unwrap_or(Timestamp::MAX);
+        WindowView {
+            rule: self.rule.clone(),
+            unit: Unit::Call,
+            state: WindowState::ClosedByPlatform,
+            opens_at: time(self.opens_at),
+            closes_at: time(self.closes_at),
+            limit: self.units,
+            used: self.units,
+            leased: 0,
+            reserved_for_basic: 0,
+        }
+    }
+}
+
+/// Whether the platform means this rule's windows when it says that the quota of a minute or a day is used up.
+fn is_meant(rule: &QuotaRule, what: QuotaPeriod, now: Timestamp) -> bool {
+    let seconds = rule.window.around(&TimeZone::UTC, now).length_seconds();
+    match what {
+        QuotaPeriod::Minute => (60..=3_600).contains(&seconds),
+        QuotaPeriod::Day => seconds == 86_400,
+    }
+}
+
+/// Stands for the rule that a channel lacks.
+fn platform_rule(what: QuotaPeriod) -> QuotaRule {
+    let calendar = if what == QuotaPeriod::Minute { Calendar::Minute } else { Calendar::Day };
+    QuotaRule {
+        id: PLATFORM.to_owned(),
+        unit: Unit::Call,
+        limit: 0,
+        window: Window::Calendar(calendar),
+        basic_share: 0.0,
+    }
+}
+
+/// Time between two starts under the channel's rate.
+fn spacing_microseconds(channel: &Channel) -> i64 {
+    1_000_000 / i64::from(channel.rate_limit_per_second.max(1))
+}
 
 fn plus_microseconds(time: Timestamp, microseconds: i64) -> Timestamp {
     time.checked_add(jiff::SignedDuration::from_micros(microseconds)).unwrap_or(Timestamp::MAX)

@@ -26,7 +26,7 @@ const CLOCKS_APART_SECONDS: i64 = 10;
 pub enum Recovery {
     /// Nothing: it is over, or others are at it.
     Leave,
-    /// Put it back on the queue.
+    /// Put it back on the queue, unless it is parked: then release brings it back as soon as there is room.
     Requeue,
     /// Its delivery died after reserving: leave an `unknown` receipt, and for `basic` allow the second try.
     NoteCrash {
@@ -65,6 +65,40 @@ pub fn recover(
         None if is_erased => end(ReasonCode::Erased, "the person was erased before it was sent"),
         None if is_past => end_unsent(message),
         None => requeue_when_due(message, transit_seconds, now),
+    }
+}
+
+/// What to do with a task that was found among the dead letters.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DeadLetter {
+    /// Nothing: its message may still be sent, or the walk is about to end it.
+    Leave,
+    /// Delete it: its message is over.
+    Discard,
+    /// End its message so, then delete it.
+    End(Ending),
+}
+
+/// Decides on a dead letter that is worthless after `not_after`; `message` is its row, if there is one.
+#[must_use]
+pub fn dead_letter(
+    not_after: Timestamp,
+    message: Option<&Message>,
+    is_reserved: bool,
+    is_erased: bool,
+    now: Timestamp,
+) -> DeadLetter {
+    let Some(message) = message else {
+        let is_past = now >= plus_seconds(not_after, CLOCKS_APART_SECONDS);
+        return if is_past { DeadLetter::Discard } else { DeadLetter::Leave };
+    };
+    match message.standing() {
+        Standing::Ended { .. } => DeadLetter::Discard,
+        _ if is_reserved || is_erased || !is_past(message, now) => DeadLetter::Leave,
+        _ => {
+            let reason = Reason::new(ReasonCode::DeadLetter, "it could not be handled before its deadline");
+            DeadLetter::End(Ending::because(reason, None))
+        }
     }
 }
 
@@ -110,4 +144,44 @@ fn end_unsent(message: &Message) -> Recovery {
 
 fn end(code: ReasonCode, detail: &str) -> Recovery {
     Recovery::Settle { ending: Ending::because(Reason::new(code, detail), None), sent_at: None, needs_receipt: true }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    /// A queued message whose deadline is 10:00.
+    fn message() -> Message {
+        serde_json::from_str(
+            r#"{"c":"shop","o":"o1","t":"T","p":"orders","y":"reminder","u":"normal","e":"2026-11-21T10:00:00Z",
+            "a":"2026-11-21T09:00:00Z","h":"00","w":{"k":"queued"}}"#,
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn a_dead_letter_is_ended_once_nobody_can_send_it_any_more() {
+        let message = message();
+        let step = |is_reserved, is_erased, now| {
+            dead_letter(message.deadline, Some(&message), is_reserved, is_erased, at(now))
+        };
+        let (before, after) = ("2026-11-21T10:00:09Z", "2026-11-21T10:00:10Z");
+        assert_eq!(step(false, false, before), DeadLetter::Leave);
+        assert_eq!((step(true, false, after), step(false, true, after)), (DeadLetter::Leave, DeadLetter::Leave));
+        let DeadLetter::End(ending) = step(false, false, after) else { panic!() };
+        assert_eq!(ending.reason.as_ref().unwrap().code, ReasonCode::DeadLetter);
+        let ended = message.ended(ending, None);
+        assert_eq!(dead_letter(message.deadline, Some(&ended), false, false, at(before)), DeadLetter::Discard);
+    }
+
+    #[test]
+    fn a_dead_letter_without_a_message_goes_with_its_deadline() {
+        let not_after = at("2026-11-21T10:00:00Z");
+        assert_eq!(dead_letter(not_after, None, false, false, at("2026-11-21T09:00:00Z")), DeadLetter::Leave);
+        assert_eq!(dead_letter(not_after, None, false, false, at("2026-11-21T11:00:00Z")), DeadLetter::Discard);
+    }
 }

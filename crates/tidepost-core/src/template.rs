@@ -185,8 +185,14 @@ pub struct Sync {
 
 /// Brings what is known of a channel's templates in line with what the platform lists. Title, kind and fields are the
 /// platform's; everything else is the owner's and stays as far as it still fits.
+///
+/// An empty list removes nothing: a platform in trouble answers that too, and templates that are gone are refused by the
+/// platform anyway.
 #[must_use]
 pub fn merge_listed(known: &BTreeMap<String, Template>, listed: Vec<Listed>) -> Sync {
+    if listed.is_empty() {
+        return Sync::default();
+    }
     let mut sync = Sync { removed: known.keys().cloned().collect(), ..Sync::default() };
     for one in listed {
         sync.removed.retain(|id| *id != one.id);
@@ -509,6 +515,7 @@ mod tests {
         assert_eq!(second.removed, ["B"]);
         let again = vec![listed("A", "发货", &["thing1"]), listed("B", "旧", &["time2"])];
         assert_eq!(merge_listed(&known, again), Sync::default());
+        assert_eq!(merge_listed(&known, Vec::new()), Sync::default(), "an empty list wipes nothing");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A platform's access token: shared by all functions, refreshed by one at a time.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -11,12 +13,31 @@ pub const REFRESH_LEASE_MILLISECONDS: i64 = 10_000;
 /// Two forced refreshes are at least this far apart, in seconds (platforms.md A7).
 pub const FORCE_APART_SECONDS: i64 = 30;
 
+/// A token's text, which no log shows.
+#[derive(Clone, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct AccessToken(String);
+
+impl AccessToken {
+    /// The text itself, for the one who calls the platform with it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AccessToken(…)")
+    }
+}
+
 /// What is stored of a channel's token.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct TokenState {
     /// The token; empty before the first fetch.
     #[serde(rename = "a", default)]
-    pub access_token: String,
+    pub access_token: AccessToken,
     /// When the platform stops taking it, in seconds of the epoch.
     #[serde(rename = "e", default)]
     pub expires_at: i64,
@@ -29,13 +50,16 @@ pub struct TokenState {
     /// When it was last fetched by force, in seconds of the epoch.
     #[serde(rename = "f", default)]
     pub forced_at: i64,
+    /// Why the last fetch failed, if it did.
+    #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
+    pub failed_because: Option<String>,
 }
 
 /// What a function that needs a token does.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum TokenStep {
     /// Use it.
-    Use(String),
+    Use(AccessToken),
     /// Store this state, which takes the lease; then fetch a token, by force where said, and store it.
     Fetch {
         /// The state that takes the lease.
@@ -55,8 +79,8 @@ impl TokenState {
     /// if it did.
     #[must_use]
     pub fn step(&self, rejected: Option<&str>, now: Timestamp) -> TokenStep {
-        let is_rejected = rejected == Some(self.access_token.as_str());
-        let is_usable = !self.access_token.is_empty() && now.as_second() < self.expires_at && !is_rejected;
+        let is_rejected = rejected == Some(self.access_token.expose());
+        let is_usable = !self.access_token.expose().is_empty() && now.as_second() < self.expires_at && !is_rejected;
         let is_leased = now.as_millisecond() < self.leased_until;
         if is_usable && (now.as_second() < self.refresh_at || is_leased) {
             return TokenStep::Use(self.access_token.clone());
@@ -84,18 +108,19 @@ impl TokenState {
         let refresh_in = (expires_in - 300).min(expires_in * 4 / 5).max(1);
         let same_again = rejected == Some(token);
         Self {
-            access_token: token.to_owned(),
+            access_token: AccessToken(token.to_owned()),
             expires_at: plus_seconds(now, expires_in).as_second(),
             refresh_at: if same_again { 0 } else { plus_seconds(now, refresh_in).as_second() },
             leased_until: 0,
             forced_at: self.forced_at,
+            failed_because: None,
         }
     }
 
     /// The state after a fetch failed: the next one may try.
     #[must_use]
-    pub fn not_fetched(&self) -> Self {
-        Self { leased_until: 0, ..self.clone() }
+    pub fn not_fetched(&self, because: String) -> Self {
+        Self { leased_until: 0, failed_because: Some(because), ..self.clone() }
     }
 }
 
@@ -107,6 +132,24 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + second).unwrap()
     }
 
+    fn usable(token: &str) -> TokenStep {
+        TokenStep::Use(AccessToken(token.to_owned()))
+    }
+
+    #[test]
+    fn debug_prints_nothing_of_it() {
+        let state = TokenState::default().fetched("the-token", 7_200, None, at(0));
+        assert!(!format!("{state:?} {:?}", state.step(None, at(1))).contains("the-token"));
+    }
+
+    #[test]
+    fn a_failed_fetch_is_noted_until_one_succeeds() {
+        let state = TokenState::default().not_fetched("40164 invalid ip".to_owned());
+        assert_eq!(state.failed_because.as_deref(), Some("40164 invalid ip"));
+        assert!(matches!(state.step(None, at(0)), TokenStep::Fetch { .. }), "the next one may try");
+        assert_eq!(state.fetched("t1", 7_200, None, at(1)).failed_because, None);
+    }
+
     #[test]
     fn one_fetches_and_the_others_wait_or_use_what_is_still_good() {
         let empty = TokenState::default();
@@ -114,13 +157,9 @@ mod tests {
         assert!(matches!(leased.step(None, at(1)), TokenStep::Wait { .. }));
         assert!(matches!(leased.step(None, at(11)), TokenStep::Fetch { .. }), "a dead refresher is replaced");
         let state = leased.fetched("t1", 7_200, None, at(1));
-        assert_eq!(state.step(None, at(5_000)), TokenStep::Use("t1".into()));
+        assert_eq!(state.step(None, at(5_000)), usable("t1"));
         let TokenStep::Fetch { leased, .. } = state.step(None, at(6_000)) else { panic!("80 % of its life is over") };
-        assert_eq!(
-            leased.step(None, at(6_001)),
-            TokenStep::Use("t1".into()),
-            "others go on with the old one meanwhile"
-        );
+        assert_eq!(leased.step(None, at(6_001)), usable("t1"), "others go on with the old one meanwhile");
     }
 
     #[test]
@@ -128,10 +167,7 @@ mod tests {
         let state = TokenState::default().fetched("t1", 7_200, None, at(0));
         let TokenStep::Fetch { leased, force } = state.step(Some("t1"), at(10)) else { panic!() };
         assert!(!force);
-        assert_eq!(
-            leased.fetched("t2", 7_200, Some("t1"), at(11)).step(Some("t1"), at(12)),
-            TokenStep::Use("t2".into())
-        );
+        assert_eq!(leased.fetched("t2", 7_200, Some("t1"), at(11)).step(Some("t1"), at(12)), usable("t2"));
         let same = leased.fetched("t1", 7_000, Some("t1"), at(11));
         let TokenStep::Fetch { leased, force } = same.step(Some("t1"), at(12)) else { panic!() };
         assert!(force);

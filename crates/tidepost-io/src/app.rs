@@ -8,7 +8,7 @@ use tidepost_core::time::fixed_period;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::platform::{Platforms, http_client};
-use crate::queue::NowQueue;
+use crate::queue::{DeadQueue, NowQueue};
 use crate::secrets::Secrets;
 use crate::store::{Store, StoreError};
 
@@ -23,6 +23,8 @@ pub struct App {
     pub store: Store,
     /// The queue of single messages.
     pub now_queue: NowQueue,
+    /// Its dead letters.
+    pub dead_queue: DeadQueue,
     /// The reader of secrets.
     pub secrets: Secrets,
     /// The platforms' clients.
@@ -47,9 +49,11 @@ impl App {
     /// [`StartError`] when the machine has no usable TLS.
     pub fn new(config: Config, clock: Clock, aws: &SdkConfig) -> Result<Self, StartError> {
         let platforms = Platforms::new(http_client()?, &config.wechat_base_url);
+        let sqs = aws_sdk_sqs::Client::new(aws);
         Ok(Self {
             store: Store::new(dynamodb(aws), config.table.clone()),
-            now_queue: NowQueue::new(aws_sdk_sqs::Client::new(aws), config.now_queue_url.clone()),
+            now_queue: NowQueue::new(sqs.clone(), config.now_queue_url.clone()),
+            dead_queue: DeadQueue::new(sqs, config.dead_queue_url.clone()),
             secrets: Secrets::new(aws),
             platforms,
             config,
@@ -67,7 +71,8 @@ impl App {
         let (mut next, waiting_for_room) = self.store.next_due(now).await?;
         for id in waiting_for_room {
             let Some(channel) = self.store.channel(&id).await? else { continue };
-            let room_at = self.store.quota(&id).await?.next_room(&channel, now);
+            let quota = self.store.quota(&id).await?;
+            let room_at = quota.closed_until(&channel, now).unwrap_or_else(|| quota.next_room(&channel, now));
             // Where there is room already they wait for the next tick.
             let room_at = if room_at <= now { fixed_period(60, now).closes_at } else { room_at };
             next = Some(next.map_or(room_at, |next| next.min(room_at)));

@@ -1,6 +1,6 @@
 //! Message rows, parked rows and receipts in the table.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use tidepost_core::metric::HourRollup;
 use tidepost_core::person::Person;
 use tidepost_core::receipt::{Entry, Receipt, best};
 use tidepost_core::sends::RecentSend;
-use tidepost_core::time::plus_seconds;
+use tidepost_core::time::{hour_of, plus_seconds};
 
 use crate::store::{Key, LAST, Page, Range, Store, StoreError, Stored};
 
@@ -63,6 +63,11 @@ fn parked_partition(shard: u8) -> String {
 /// Sorts by time: seconds of the epoch in ten digits, rounded up so that nothing comes back too early.
 fn due_text(due: Timestamp) -> String {
     format!("{:010}", due.as_second() + i64::from(due.subsec_nanosecond() > 0))
+}
+
+/// Where a message is parked that may go at `due`.
+fn parked_key(id: MessageId, due: Timestamp) -> Key {
+    Key::new(parked_partition(id.spread() % PARKED_SHARDS), format!("{}#{id}", due_text(due)))
 }
 
 fn due_of(sort_key: &str) -> Timestamp {
@@ -166,9 +171,16 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when DynamoDB fails; the walk over the messages finds it then.
     pub async fn park(&self, due: Timestamp, parked: &Parked) -> Result<(), StoreError> {
-        let shard = parked.id.spread() % PARKED_SHARDS;
-        let key = Key::new(parked_partition(shard), format!("{}#{}", due_text(due), parked.id));
-        self.put(&key, parked, Some(plus_seconds(parked.deadline, KEPT_SECONDS))).await
+        self.put(&parked_key(parked.id, due), parked, Some(plus_seconds(parked.deadline, KEPT_SECONDS))).await
+    }
+
+    /// Which of these messages are parked, each until the time beside it.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn parked(&self, waiting: &[(MessageId, Timestamp)]) -> Result<HashSet<MessageId>, StoreError> {
+        let keys: Vec<Key> = waiting.iter().map(|(id, due)| parked_key(*id, *due)).collect();
+        Ok(self.get_many::<Parked>(&keys).await?.into_values().map(|parked| parked.value.id).collect())
     }
 
     /// What may go by `until`: when, the key to forget it by, and what was parked.
@@ -240,12 +252,35 @@ impl Store {
         receipt: &Receipt,
     ) -> Result<(), StoreError> {
         let writer = Nonce(crate::clock::random());
-        let (key, dirty) =
-            (Key::new(DIRTY, format!("{channel}#{}", hour_text(hour))), Dirty { channel: channel.to_owned(), hour });
         // Before and after: a crash between must not leave the receipt unseen, nor a mark that was taken too early.
-        self.put(&key, &dirty, None).await?;
+        self.mark_dirty(channel, hour).await?;
         self.put_receipt(channel, hour, nonce, writer, receipt).await?;
-        self.put(&key, &dirty, None).await
+        self.mark_dirty(channel, hour).await
+    }
+
+    /// Leaves the receipt of a message that ends without a delivery, in the hour in which it was accepted, unless there is
+    /// one. Returns the entry that stands: of several who end a message, the first decides how.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails; doing it again finishes it.
+    pub async fn put_ending(&self, message: &Message, entry: Entry) -> Result<Entry, StoreError> {
+        let (channel, hour) = (&message.channel, hour_of(message.accepted_at));
+        let key = Key::new(receipt_partition(channel, hour), format!("{}#ended", entry.id));
+        let mut receipt = Receipt::default();
+        receipt.add(&message.template, &message.topic, &entry);
+        self.mark_dirty(channel, hour).await?;
+        let is_first = self.put_new(&key, &receipt, Some(plus_seconds(hour, KEPT_SECONDS))).await?;
+        self.mark_dirty(channel, hour).await?;
+        if is_first {
+            return Ok(entry);
+        }
+        let standing: Option<Stored<Receipt>> = self.get(&key).await?;
+        Ok(standing.and_then(|standing| standing.value.find(entry.id)).unwrap_or(entry))
+    }
+
+    async fn mark_dirty(&self, channel: &str, hour: Timestamp) -> Result<(), StoreError> {
+        let dirty = Dirty { channel: channel.to_owned(), hour };
+        self.put(&Key::new(DIRTY, format!("{channel}#{}", hour_text(hour))), &dirty, None).await
     }
 
     /// The best word that the receipts have on one reserved message.

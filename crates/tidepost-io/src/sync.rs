@@ -1,12 +1,13 @@
-//! Bringing a channel's templates in line with what its platform lists.
+//! Reading what a platform tells of an account, and bringing a channel's templates in line with it.
 
 use thiserror::Error;
 use tidepost_core::channel::Channel;
 use tidepost_core::template::{Field, Listed, merge_listed};
 
 use crate::app::App;
-use crate::platform::wechat::client::{ReadError, WechatClient, WechatTemplate};
+use crate::platform::wechat::client::{ReadError, WechatTemplate};
 use crate::platform::{Adapter, NotSupported};
+use crate::secret::Secret;
 use crate::secrets::SecretError;
 use crate::store::StoreError;
 use crate::tokens::NoToken;
@@ -22,7 +23,7 @@ pub struct SyncCounts {
     pub removed: usize,
 }
 
-/// Why templates were not synced.
+/// Why templates were not synced, or a platform's count was not read.
 #[derive(Debug, Error)]
 pub enum SyncError {
     /// There is no such channel.
@@ -80,7 +81,8 @@ impl App {
     pub async fn sync_templates(&self, id: &str) -> Result<SyncCounts, SyncError> {
         let channel = self.store.channel(id).await?.ok_or(SyncError::UnknownChannel)?;
         let Adapter::Wechat(client) = self.platforms.adapter(channel.platform)?;
-        let listed = self.listed_templates(id, &channel, client).await?;
+        let list = |token: Secret| async move { client.templates(&token).await };
+        let listed = self.read_platform(id, &channel, list).await?;
         let known = self.store.templates(id).await?;
         let sync = merge_listed(&known, listed.into_iter().map(from_wechat).collect());
         for (template, definition) in sync.added.iter().chain(&sync.changed) {
@@ -92,18 +94,21 @@ impl App {
         Ok(SyncCounts { added: sync.added.len(), changed: sync.changed.len(), removed: sync.removed.len() })
     }
 
-    /// What WeChat lists; a token that it refuses is replaced once.
-    async fn listed_templates(
+    /// Reads something that the platform tells under an access token; a token that it refuses is replaced once.
+    ///
+    /// # Errors
+    /// [`SyncError`] when there is no token, or the platform does not answer.
+    pub async fn read_platform<T, F: Future<Output = Result<T, ReadError>>>(
         &self,
         id: &str,
         channel: &Channel,
-        client: &WechatClient,
-    ) -> Result<Vec<WechatTemplate>, SyncError> {
+        read: impl Fn(Secret) -> F,
+    ) -> Result<T, SyncError> {
         let token = self.token(id, channel, None).await?;
-        match client.templates(&token).await {
+        match read(token.clone()).await {
             Err(ReadError::RefreshToken { .. }) => {
                 let fresh = self.token(id, channel, Some(&token)).await?;
-                Ok(client.templates(&fresh).await?)
+                Ok(read(fresh).await?)
             }
             answer => Ok(answer?),
         }

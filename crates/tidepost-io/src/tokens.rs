@@ -7,13 +7,18 @@ use tidepost_core::token::{TokenState, TokenStep};
 
 use crate::app::App;
 use crate::platform::Adapter;
-use crate::platform::wechat::client::TokenError;
+use crate::platform::wechat::client::{Token, TokenError};
 use crate::secret::Secret;
 use crate::secrets::SecretError;
 use crate::store::{Key, StoreError, Stored, Swap};
 
 /// How long a function waits for a token that another fetches, in seconds.
 const PATIENCE_SECONDS: i64 = 15;
+
+fn key(channel: &str) -> Key {
+    // Not among what `channel_state` reads: a partition of its own.
+    Key::new(format!("T#{channel}"), "token")
+}
 
 /// Why there is no token.
 #[derive(Debug, Error)]
@@ -43,16 +48,14 @@ impl App {
     /// # Errors
     /// [`NoToken`] when none can be had: later, or until a person acts.
     pub async fn token(&self, id: &str, channel: &Channel, rejected: Option<&Secret>) -> Result<Secret, NoToken> {
-        let key = Key::new(format!("C#{id}"), "token");
-        // The token is not among what `channel_state` reads: its partition is the channel's own, under another name.
-        let key = Key::new(key.pk.replacen('C', "T", 1), key.sk);
+        let key = key(id);
         let give_up = plus_seconds(self.clock.now(), PATIENCE_SECONDS);
-        let is_refused = |state: &TokenState| rejected.map(Secret::expose) == Some(state.access_token.as_str());
+        let is_refused = |state: &TokenState| rejected.map(Secret::expose) == Some(state.access_token.expose());
         loop {
             let stored: Option<Stored<TokenState>> = self.store.get(&key).await?;
             let state = stored.as_ref().map(|stored| stored.value.clone()).unwrap_or_default();
             match state.step(rejected.map(Secret::expose), self.clock.now()) {
-                TokenStep::Use(token) => return Ok(Secret::new(token)),
+                TokenStep::Use(token) => return Ok(Secret::new(token.expose().to_owned())),
                 TokenStep::Wait { until } if until < give_up => self.clock.sleep_until(until).await,
                 TokenStep::Wait { .. } => return Err(NoToken::Later("another function is fetching it".to_owned())),
                 // The platform gave the refused token out again, and another must not be forced yet: to ask once more would
@@ -77,11 +80,7 @@ impl App {
         force: bool,
         rejected: Option<&Secret>,
     ) -> Result<(), NoToken> {
-        let secret = self.secrets.read(&channel.secret_ref, self.clock.now()).await?;
-        let Ok(Adapter::Wechat(client)) = self.platforms.adapter(channel.platform) else {
-            return Err(NoToken::Later("the platform is not supported yet".to_owned()));
-        };
-        let fetched = client.fetch_token(&channel.app_id, &secret, force).await;
+        let fetched = self.ask_for_token(channel, force).await;
         let next = match &fetched {
             Ok(token) => leased.value.fetched(
                 token.access_token.expose(),
@@ -89,13 +88,29 @@ impl App {
                 rejected.map(Secret::expose),
                 self.clock.now(),
             ),
-            Err(_) => leased.value.not_fetched(),
+            Err(error) => leased.value.not_fetched(error.to_string()),
         };
         self.store.swap(key, Some(leased), next, None).await?;
-        match fetched {
-            Ok(_) => Ok(()),
-            Err(TokenError::Retry { detail, .. }) => Err(NoToken::Later(detail)),
-            Err(TokenError::Refused { code, message }) => Err(NoToken::Refused { code, message }),
-        }
+        fetched.map(drop)
+    }
+
+    async fn ask_for_token(&self, channel: &Channel, force: bool) -> Result<Token, NoToken> {
+        let secret = self.secrets.read(&channel.secret_ref, self.clock.now()).await?;
+        let Ok(Adapter::Wechat(client)) = self.platforms.adapter(channel.platform) else {
+            return Err(NoToken::Later("the platform is not supported yet".to_owned()));
+        };
+        client.fetch_token(&channel.app_id, &secret, force).await.map_err(|error| match error {
+            TokenError::Retry { detail, .. } => NoToken::Later(detail),
+            TokenError::Refused { code, message } => NoToken::Refused { code, message },
+        })
+    }
+
+    /// Why the last try to fetch the channel's token failed; `None` when it did not.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn token_trouble(&self, id: &str) -> Result<Option<String>, StoreError> {
+        let stored: Option<Stored<TokenState>> = self.store.get(&key(id)).await?;
+        Ok(stored.and_then(|stored| stored.value.failed_because))
     }
 }

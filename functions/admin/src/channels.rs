@@ -31,7 +31,10 @@ pub async fn put(app: &App, request: &Request, id: &str) -> Answer {
 pub async fn get(app: &App, request: &Request, id: &str) -> Answer {
     app.authorise(request, Right::ReadSetup).await?;
     let channel = crate::channel_of(app, id).await?;
-    let health = app.store.health(id).await?;
+    let (health, quota, no_token) =
+        futures::try_join!(app.store.health(id), app.store.quota(id), app.token_trouble(id))?;
+    let now = app.clock.now();
+    let health = health.shown(&quota.views(&channel, now), no_token.as_deref(), now);
     Ok(json(200, &View { channel, health }))
 }
 

@@ -10,34 +10,41 @@ use tidepost_core::outcome::{Ending, Outcome};
 use tidepost_core::receipt::{Entry, Receipt};
 use tidepost_core::time::hour_of;
 use tidepost_io::app::App;
+use tidepost_io::clock::random;
 use tidepost_io::emf;
 
 /// How often a receipt is written again when DynamoDB fails, beyond what the SDK tries.
 const TRIES: usize = 3;
 
-/// Collects outcomes by the hour that they count in.
+/// Collects outcomes by the hour that they count in, until they are written.
 #[derive(Debug, Default)]
-pub struct Book(Mutex<BTreeMap<Timestamp, Receipt>>);
+pub struct Book {
+    open: Mutex<BTreeMap<Timestamp, Receipt>>,
+    /// Over the whole delivery.
+    counts: Mutex<BTreeMap<Outcome, usize>>,
+}
 
 impl Book {
     /// Notes an outcome; `counts_at` lies in the hour that the message counts in.
     pub fn note(&self, id: MessageId, message: &Message, counts_at: Timestamp, at: Timestamp, ending: &Ending) {
-        let mut hours = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner).entry(ending.outcome).or_default() += 1;
+        let mut hours = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let receipt = hours.entry(hour_of(counts_at)).or_default();
         receipt.add(&message.template, &message.topic, &Entry { id, at, ending: ending.clone() });
     }
 
-    /// Writes the receipts: one for each hour, which is one.
-    pub async fn write(self, app: &App, channel: &str, nonce: Nonce) {
-        let hours = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
-        report(channel, &hours);
+    /// Writes what was noted since the last time: one receipt for each hour, which is one.
+    pub async fn write(&self, app: &App, channel: &str, nonce: Nonce) {
+        let hours = std::mem::take(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner));
+        // The receipts of one delivery have a writer each, so that a later one does not replace an earlier.
+        let writer = Nonce(random());
         for (hour, receipt) in hours {
             for tries in 1.. {
                 // The hour of a second try, or of one that waited, may have been added up before.
                 let written = if hour < hour_of(app.clock.now()) {
                     app.store.put_late_receipt(channel, hour, nonce, &receipt).await
                 } else {
-                    app.store.put_receipt(channel, hour, nonce, nonce, &receipt).await
+                    app.store.put_receipt(channel, hour, nonce, writer, &receipt).await
                 };
                 let Err(error) = written else { break };
                 if tries == TRIES {
@@ -48,22 +55,22 @@ impl Book {
             }
         }
     }
-}
 
-/// One line per delivery.
-fn report(channel: &str, hours: &BTreeMap<Timestamp, Receipt>) {
-    let entries = || hours.values().flat_map(|receipt| &receipt.groups).flat_map(|group| group.entries());
-    let count = |outcome: Outcome| entries().filter(|entry| entry.ending.outcome == outcome).count();
-    emf::count("delivered", count(Outcome::Delivered));
-    emf::count("refused", count(Outcome::Refused));
-    emf::count("failed", count(Outcome::Failed));
-    emf::count("unknown", count(Outcome::Unknown));
-    tracing::info!(
-        channel,
-        delivered = count(Outcome::Delivered),
-        refused = count(Outcome::Refused),
-        failed = count(Outcome::Failed),
-        unknown = count(Outcome::Unknown),
-        "dispatched"
-    );
+    /// One line per delivery.
+    pub fn report(self, channel: &str) {
+        let counts = self.counts.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let count = |outcome: Outcome| counts.get(&outcome).copied().unwrap_or(0);
+        emf::count("delivered", count(Outcome::Delivered));
+        emf::count("refused", count(Outcome::Refused));
+        emf::count("failed", count(Outcome::Failed));
+        emf::count("unknown", count(Outcome::Unknown));
+        tracing::info!(
+            channel,
+            delivered = count(Outcome::Delivered),
+            refused = count(Outcome::Refused),
+            failed = count(Outcome::Failed),
+            unknown = count(Outcome::Unknown),
+            "dispatched"
+        );
+    }
 }

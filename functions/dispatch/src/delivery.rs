@@ -31,8 +31,9 @@ use crate::plan::{Candidate, case, plan};
 /// Sends in flight at once.
 const IN_FLIGHT_MAX: usize = 64;
 
-/// How long a lease is good for, in seconds: shorter than the queue's visibility time-out.
-const LEASE_SECONDS: i64 = 25;
+/// How long after its begin a delivery still starts calls, in seconds. With the tries and time-outs of the last ones it ends
+/// before the queue gives its messages to another (60 s, by the template); what does not start in time is parked.
+const BUDGET_SECONDS: i64 = 25;
 
 /// How long messages are parked when there is no access token, in seconds.
 const NO_TOKEN_SECONDS: i64 = 30;
@@ -47,6 +48,8 @@ pub struct Delivery<'a> {
     pub state: &'a ChannelState,
     /// Names the delivery in reservations and receipts.
     pub nonce: Nonce,
+    /// No call starts at or after this.
+    pub ends_at: Timestamp,
     /// The outcomes so far.
     pub book: Book,
     /// The access token in use.
@@ -71,6 +74,7 @@ pub async fn run(app: &App, channel: &str, ids: &[MessageId]) -> Result<Unfinish
         channel,
         state: &state,
         nonce,
+        ends_at: plus_seconds(app.clock.now(), BUDGET_SECONDS),
         book: Book::default(),
         token: Mutex::new(Secret::new(String::new())),
         halt: Mutex::default(),
@@ -82,6 +86,7 @@ pub async fn run(app: &App, channel: &str, ids: &[MessageId]) -> Result<Unfinish
     let sent = delivery.send_all(plan.go).await;
     // Whatever went wrong after the first call: what was seen is written down.
     delivery.book.write(app, channel, nonce).await;
+    delivery.book.report(channel);
     sent?;
     Ok(delivery.unfinished.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
@@ -103,6 +108,8 @@ impl Delivery<'_> {
                 Ok((lease, leased)) => {
                     let rest = waiting.split_off(usize::try_from(leased.units).unwrap_or(usize::MAX).min(alike));
                     self.send_leased(std::mem::replace(&mut waiting, rest), &lease, &leased).await;
+                    // Now and not at the end: a crash under a later lease does not make these outcomes unknown.
+                    self.book.write(self.app, self.channel, self.nonce).await;
                 }
                 Err(shortage) if shortage.until <= patience_ends => self.app.clock.sleep_until(shortage.until).await,
                 Err(shortage) => {
@@ -127,12 +134,7 @@ impl Delivery<'_> {
     ) -> Result<Result<(String, Leased), Shortage>, StoreError> {
         let now = self.app.clock.now();
         let id = Nonce(random()).to_string();
-        let need = Need {
-            id: &id,
-            units: u32::try_from(units).unwrap_or(u32::MAX),
-            category,
-            use_by: plus_seconds(now, LEASE_SECONDS),
-        };
+        let need = Need { id: &id, units: u32::try_from(units).unwrap_or(u32::MAX), category, use_by: self.ends_at };
         let leased = self.app.store.lease(self.channel, &self.state.channel, need, now).await?;
         Ok(leased.map(|leased| (id, leased)))
     }

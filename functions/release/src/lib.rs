@@ -1,5 +1,6 @@
 //! `release`, once a minute: brings back what waited, asks after what got lost, and keeps channels up to date.
 
+mod dead_letters;
 mod recovery;
 mod upkeep;
 mod waiting;
@@ -9,7 +10,7 @@ use lambda_runtime::Error;
 use serde_json::Value;
 use tidepost_io::app::App;
 
-/// Runs one tick. Its parts do not depend on each other: one that fails does not stop the others.
+/// Runs one tick. One part that fails does not stop the others.
 ///
 /// An event with the detail `{"queue_lost": true}`, sent by hand after a queue was purged or made anew, brings back at once
 /// everything that was on it.
@@ -18,9 +19,13 @@ use tidepost_io::app::App;
 /// When a part could not finish; the next tick repeats it.
 pub async fn handle(app: &App, event: EventBridgeEvent<Value>) -> Result<(), Error> {
     let queue_is_lost = event.detail.get("queue_lost") == Some(&Value::Bool(true));
-    let (kept_up, released, recovered) =
-        futures::join!(upkeep::keep_up(app), waiting::release(app), recovery::walk(app, queue_is_lost));
-    let failed: Vec<String> = [kept_up, released, recovered].into_iter().filter_map(Result::err).collect();
+    // First what the others build upon: a window that is open again lets what waits go in this very tick, and a message
+    // among the dead letters ends as one before the walk ends it like any other.
+    let (reopened, buried) = futures::join!(upkeep::reopen_windows(app), dead_letters::settle(app));
+    let (synced, released, recovered) =
+        futures::join!(upkeep::sync_templates(app), waiting::release(app), recovery::walk(app, queue_is_lost));
+    let parts = [reopened, buried, synced, released, recovered];
+    let failed: Vec<String> = parts.into_iter().filter_map(Result::err).collect();
     if failed.is_empty() {
         return Ok(());
     }

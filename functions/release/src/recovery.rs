@@ -5,16 +5,14 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tidepost_core::dispatch::may_repeat;
-use tidepost_core::ids::{MessageId, Nonce, SubscriberId, week_of};
+use tidepost_core::ids::{MessageId, SubscriberId, week_of};
 use tidepost_core::message::{Message, Standing};
 use tidepost_core::outcome::Ending;
 use tidepost_core::reason::{Reason, ReasonCode};
 use tidepost_core::receipt::{Entry as Noted, Receipt};
 use tidepost_core::recover::{Recovery, TRANSIT_SECONDS, recover};
 use tidepost_core::sends::RecentSend;
-use tidepost_core::time::hour_of;
 use tidepost_io::app::App;
-use tidepost_io::clock::random;
 use tidepost_io::ledger::Entry;
 use tidepost_io::messages::MESSAGE_SHARDS;
 use tidepost_io::queue::MessageTask;
@@ -82,19 +80,35 @@ async fn look_after(app: &App, rows: Vec<(String, Message)>, transit_seconds: i6
     // Before the people are read: what is reserved later is not taken for past its deadline unsent.
     let now = app.clock.now();
     let people: HashMap<SubscriberId, Entry> = app.store.people(&subscribers).await?;
-    let mut lost: Vec<(MessageTask, i32)> = Vec::new();
+    let mut lost = Vec::new();
     for (id, message) in open {
         let Some(entry) = people.get(&message.subscriber()) else {
             continue;
         };
-        lost.extend(look_after_one(app, id, &message, entry, transit_seconds, now).await?.map(|task| (task, 0)));
+        if look_after_one(app, id, &message, entry, transit_seconds, now).await? {
+            lost.push((id, message));
+        }
     }
-    if let Err(error) = app.now_queue.send_all(lost).await {
+    requeue(app, lost).await
+}
+
+/// Puts messages back on the queue, but for those that are parked: they only wait for room, and release sees to them.
+async fn requeue(app: &App, lost: Vec<(MessageId, Message)>) -> Result<(), StoreError> {
+    let until = |(id, message): &(MessageId, Message)| match message.standing() {
+        Standing::Waiting { until, .. } => Some((*id, *until)),
+        Standing::Queued | Standing::Ended { .. } => None,
+    };
+    let parked = app.store.parked(&lost.iter().filter_map(until).collect::<Vec<_>>()).await?;
+    let lost = lost.into_iter().filter(|(id, _)| !parked.contains(id));
+    let tasks =
+        lost.map(|(id, message)| (MessageTask { id, to: message.subscriber(), not_after: message.deadline }, 0));
+    if let Err(error) = app.now_queue.send_all(tasks.collect()).await {
         tracing::warn!(%error, "lost messages could not be queued; the next walk tries again");
     }
     Ok(())
 }
 
+/// Returns whether the message belongs back on the queue.
 async fn look_after_one(
     app: &App,
     id: MessageId,
@@ -102,7 +116,7 @@ async fn look_after_one(
     entry: &Entry,
     transit_seconds: i64,
     now: Timestamp,
-) -> Result<Option<MessageTask>, StoreError> {
+) -> Result<bool, StoreError> {
     let person = entry.person();
     let reserved = person.sends.find(id).copied();
     let receipt = match &reserved {
@@ -111,30 +125,30 @@ async fn look_after_one(
     };
     match recover(message, reserved.as_ref(), receipt.as_ref(), person.erased_at.is_some(), transit_seconds, now) {
         Recovery::Leave => {}
-        Recovery::Requeue => {
-            return Ok(Some(MessageTask { id, to: message.subscriber(), not_after: message.deadline }));
-        }
+        Recovery::Requeue => return Ok(true),
         Recovery::NoteCrash { may_repeat } => {
             if let Some(send) = reserved {
                 note_crash(app, id, message, send, may_repeat, now).await?;
             }
         }
-        Recovery::Settle { ending, sent_at, needs_receipt } => {
-            if needs_receipt {
-                let nonce = Nonce(random());
-                app.store
-                    .put_late_receipt(
-                        &message.channel,
-                        hour_of(message.accepted_at),
-                        nonce,
-                        &receipt_for(id, message, now, &ending),
-                    )
-                    .await?;
-            }
+        Recovery::Settle { ending, needs_receipt: true, .. } => end(app, id, message, ending, now).await?,
+        Recovery::Settle { ending, sent_at, needs_receipt: false } => {
             app.store.rewrite_message(id, &message.ended(ending, sent_at)).await?;
         }
     }
-    Ok(None)
+    Ok(false)
+}
+
+/// Ends a message of which no receipt tells. Who ends it at the same time, for another reason, leaves the same ending.
+pub async fn end(
+    app: &App,
+    id: MessageId,
+    message: &Message,
+    ending: Ending,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let standing = app.store.put_ending(message, Noted { id, at: now, ending }).await?;
+    app.store.rewrite_message(id, &message.ended(standing.ending, None)).await
 }
 
 /// A delivery reserved the message and was never heard of again: whether it called is unknown.

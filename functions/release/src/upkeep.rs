@@ -1,67 +1,89 @@
 //! What channels need now and then: windows that the platform closed are opened again, templates are synced once a day.
 
+use std::collections::BTreeMap;
+
+use futures::future::join_all;
 use jiff::Timestamp;
 use tidepost_core::channel::Channel;
+use tidepost_core::sync::SyncMark;
 use tidepost_io::app::App;
 use tidepost_io::platform::Adapter;
-use tidepost_io::platform::wechat::client::SEND_PATH;
-use tidepost_io::store::Key;
+use tidepost_io::platform::wechat::client::{SEND_PATH, WechatClient};
+use tidepost_io::secret::Secret;
+use tidepost_io::store::{Key, Stored};
+use tidepost_io::sync::SyncError;
 
-/// How long a sync of templates is good for, in seconds.
-const SYNC_SECONDS: i64 = 86_400;
-
-/// Looks after every channel.
-pub async fn keep_up(app: &App) -> Result<(), String> {
+/// Opens windows that platforms had closed.
+pub async fn reopen_windows(app: &App) -> Result<(), String> {
     let now = app.clock.now();
-    let mut failed = Vec::new();
-    for (id, channel) in app.store.channels().await.map_err(|error| error.to_string())? {
-        if app.platforms.adapter(channel.platform).is_err() {
-            continue;
-        }
-        failed.extend(reopen(app, &id, &channel, now).await.err());
-        failed.extend(sync_daily(app, &id, now).await.err());
-    }
+    let channels = channels(app).await?;
+    all(channels.iter().map(|(id, channel)| reopen(app, id, channel, now))).await
+}
+
+/// Syncs the templates of every channel whose last sync is a day old, or failed.
+pub async fn sync_templates(app: &App) -> Result<(), String> {
+    let now = app.clock.now();
+    let channels = channels(app).await?;
+    all(channels.keys().map(|id| sync_when_due(app, id, now))).await
+}
+
+/// The channels whose platform this version can ask.
+async fn channels(app: &App) -> Result<BTreeMap<String, Channel>, String> {
+    let mut channels = app.store.channels().await.map_err(|error| error.to_string())?;
+    channels.retain(|_, channel| app.platforms.adapter(channel.platform).is_ok());
+    Ok(channels)
+}
+
+/// One channel's failure does not stop the others.
+async fn all(parts: impl Iterator<Item = impl Future<Output = Result<(), String>>>) -> Result<(), String> {
+    let failed: Vec<String> = join_all(parts).await.into_iter().filter_map(Result::err).collect();
     if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
 }
 
 /// Opens a window that the platform had closed, once the platform itself counts units left.
 async fn reopen(app: &App, id: &str, channel: &Channel, now: Timestamp) -> Result<(), String> {
     let quota = app.store.quota(id).await.map_err(|error| error.to_string())?;
-    if !quota.is_closed(now) {
-        return Ok(());
-    }
-    let token = app.token(id, channel, None).await.map_err(|error| error.to_string())?;
     let Ok(Adapter::Wechat(client)) = app.platforms.adapter(channel.platform) else {
         return Ok(());
     };
-    let left = client.quota(&token, SEND_PATH).await.map_err(|error| error.to_string())?;
-    if left.remain > 0 {
-        tracing::info!(channel = id, remain = left.remain, "the platform takes calls again");
-        let opened = app.store.update_quota(id, |quota| Some(quota.reopened())).await;
-        opened.map_err(|error| error.to_string())?;
-    }
-    Ok(())
-}
-
-/// Syncs a channel's templates when the last sync is a day old.
-async fn sync_daily(app: &App, id: &str, now: Timestamp) -> Result<(), String> {
-    let key = Key::new("S", format!("template sync {id}"));
-    let last = app.store.get::<SyncedAt>(&key).await.map_err(|error| error.to_string())?;
-    let Some(last) = last else {
-        // A new channel's templates are its owner's business for the first day.
-        return app.store.put(&key, &SyncedAt { at: now }, None).await.map_err(|error| error.to_string());
-    };
-    if now.as_second() - last.value.at.as_second() < SYNC_SECONDS {
+    if !quota.may_reopen(now) {
         return Ok(());
     }
-    app.store.put(&key, &SyncedAt { at: now }, None).await.map_err(|error| error.to_string())?;
-    let counts = app.sync_templates(id).await.map_err(|error| format!("template sync of {id}: {error}"))?;
-    tracing::info!(channel = id, ?counts, "templates synced");
-    Ok(())
+    reopen_where_counted(app, id, channel, client, now).await.map_err(|error| format!("quota of {id}: {error}"))
 }
 
-#[derive(serde::Deserialize, serde::Serialize)]
-struct SyncedAt {
-    #[serde(rename = "a")]
-    at: Timestamp,
+async fn reopen_where_counted(
+    app: &App,
+    id: &str,
+    channel: &Channel,
+    client: &WechatClient,
+    now: Timestamp,
+) -> Result<(), SyncError> {
+    let ask = |token: Secret| async move { client.quota(&token, SEND_PATH).await };
+    let counted = app.read_platform(id, channel, ask).await?;
+    if counted.remain > 0 {
+        tracing::info!(channel = id, remain = counted.remain, "the platform takes calls again");
+        return Ok(app.store.update_quota(id, |quota| Some(quota.reopened(now))).await?);
+    }
+    let used = u32::try_from(counted.used).unwrap_or(u32::MAX);
+    Ok(app.store.update_quota(id, |quota| quota.counted_by_platform(used, now)).await?)
+}
+
+async fn sync_when_due(app: &App, id: &str, now: Timestamp) -> Result<(), String> {
+    let key = Key::new("S", format!("template sync {id}"));
+    let stored: Option<Stored<SyncMark>> = app.store.get(&key).await.map_err(|error| error.to_string())?;
+    let (mark, result) = match stored.map(|stored| stored.value) {
+        // A new channel's templates are its owner's business for the first day.
+        None => (SyncMark::succeeded(now), Ok(())),
+        Some(mark) if !mark.is_due(now) => return Ok(()),
+        Some(mark) => match app.sync_templates(id).await {
+            Ok(counts) => {
+                tracing::info!(channel = id, ?counts, "templates synced");
+                (SyncMark::succeeded(now), Ok(()))
+            }
+            Err(error) => (mark.failed(now), Err(format!("template sync of {id}: {error}"))),
+        },
+    };
+    app.store.put(&key, &mark, None).await.map_err(|error| error.to_string())?;
+    result
 }

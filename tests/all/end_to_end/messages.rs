@@ -304,3 +304,32 @@ async fn a_message_for_which_the_window_has_no_room_is_told_when_it_may_go() {
     shop.comes_to(&id(&second), "delivered").await;
     world.stack.stop().await;
 }
+
+/// One call an hour: what only waits for room stays parked until then, whatever the walk over the messages sees.
+#[tokio::test]
+async fn what_waits_for_room_is_left_where_it_is_parked() {
+    let world = World::at(NOON).await;
+    let rule = json!({"id": "hourly", "unit": "call", "limit": 1, "window": {"seconds": 3600}, "basic_share": 0.0});
+    let shop = world.open("parked", json!({}), json!({"quota_rules": [rule]})).await;
+    world.pass_minutes(1).await;
+    let mut ids = Vec::new();
+    for openid in ["o1", "o2", "o3", "o4", "o5"] {
+        shop.grant(openid, SHIPPED).await;
+        ids.push(shop.send(openid, SHIPPED).await);
+    }
+    world.pass_until(at("2026-11-21T13:01:00+08:00")).await;
+    let overdue = async || {
+        let mut overdue = Vec::new();
+        for id in &ids {
+            let message = shop.api.standing(id).await;
+            overdue.extend(Some(message).filter(|one| one["next_attempt_at"] == "2026-11-21T05:00:02Z"));
+        }
+        overdue
+    };
+    let before = overdue().await;
+    assert!(!before.is_empty());
+    world.pass_until(at("2026-11-21T13:12:00+08:00")).await;
+    assert_eq!(overdue().await, before);
+    assert_eq!(shop.truth("received").await.len(), 2);
+    world.stack.stop().await;
+}

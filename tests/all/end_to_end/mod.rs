@@ -2,9 +2,12 @@
 
 mod callback;
 mod crash;
+mod dead_letters;
+mod delivery;
 mod messages;
 mod platform_codes;
 mod proxy;
 mod throttles;
 mod two_hosts;
+mod upkeep;
 mod world;

@@ -83,29 +83,107 @@ fn the_rate_spaces_calls_and_makes_a_late_batch_wait() {
     assert_eq!((shortage.reason.code, shortage.until), (ReasonCode::Rate, at("2026-11-21T10:00:25Z")));
 }
 
+fn until_of(quota: &Quota, channel: &Channel, now: Timestamp) -> Timestamp {
+    quota.lease(channel, need("a", 1, Category::Basic, now), now).unwrap_err().until
+}
+
 #[test]
 fn the_platforms_word_closes_the_window_it_speaks_of() {
     let channel = channel(10);
     let now = at("2026-11-21T10:00:30Z");
     let quota = Quota::default().exhausted(&channel, QuotaPeriod::Minute, now);
-    assert!(quota.is_closed(now));
-    assert_eq!(
-        quota.lease(&channel, need("a", 1, Category::Basic, now), now).unwrap_err().until,
-        at("2026-11-21T10:01:02Z")
-    );
-    assert!(quota.reopened().lease(&channel, need("a", 1, Category::Basic, now), now).is_ok());
-    let unruled = Quota::default().exhausted(&channel, QuotaPeriod::Day, now);
-    assert_eq!(
-        unruled.lease(&channel, need("a", 1, Category::Basic, now), now).unwrap_err().until,
-        at("2026-11-21T16:00:02Z")
-    );
+    assert!(quota.may_reopen(now));
+    assert_eq!(until_of(&quota, &channel, now), at("2026-11-21T10:01:00Z"));
+    assert_eq!(until_of(&quota, &channel, at("2026-11-21T10:01:01Z")), at("2026-11-21T10:01:02Z"), "the edge's band");
+    assert!(quota.reopened(now).lease(&channel, need("a", 1, Category::Basic, now), now).is_ok());
     let near_the_edge = at("2026-11-21T10:00:59Z");
     let paused = Quota::default().exhausted(&channel, QuotaPeriod::Minute, near_the_edge);
-    assert!(!paused.is_closed(near_the_edge));
+    assert!(!paused.may_reopen(near_the_edge));
     assert_eq!(
         paused.lease(&channel, need("a", 1, Category::Basic, near_the_edge), near_the_edge).unwrap().1.first_start,
         at("2026-11-21T10:01:02Z")
     );
+}
+
+#[test]
+fn what_the_platform_closed_is_asked_for_again_soon_and_has_no_room_until_its_end() {
+    let channel = channel(10);
+    let now = at("2026-11-21T10:00:55Z");
+    let quota = Quota::default().exhausted(&channel, QuotaPeriod::Day, now);
+    assert_eq!(until_of(&quota, &channel, now), at("2026-11-21T10:02:00Z"), "the next minute is too near");
+    let midnight = at("2026-11-21T16:00:02Z");
+    assert_eq!(quota.closed_until(&channel, now), Some(midnight));
+    for later in [now, at("2026-11-21T15:59:59Z"), at("2026-11-21T16:00:01.999Z")] {
+        assert_eq!(quota.room_left(&channel, Category::Basic, later), 0, "{later}");
+    }
+    assert!(quota.room_left(&channel, Category::Basic, midnight) > 0);
+    assert_eq!(until_of(&quota, &channel, at("2026-11-21T15:59:40Z")), at("2026-11-21T16:00:00Z"));
+    assert_eq!(quota.reopened(now).closed_until(&channel, now), None);
+}
+
+#[test]
+fn a_platform_that_closes_what_it_counts_as_open_is_believed_ever_less_often() {
+    let (channel, start) = (channel(10), at("2026-11-21T10:00:00Z"));
+    let mut quota = Quota::default();
+    let minutes: Vec<i64> = (0..300)
+        .filter(|minute| {
+            let now = plus_seconds(start, minute * 60);
+            let is_open = quota.closed_until(&channel, now).is_none() || quota.may_reopen(now);
+            if is_open {
+                quota = quota.reopened(now).exhausted(&channel, QuotaPeriod::Day, now);
+            }
+            is_open
+        })
+        .collect();
+    assert_eq!(minutes, [0, 1, 2, 4, 8, 16, 32, 64, 124, 184, 244]);
+}
+
+#[test]
+fn only_the_rules_that_the_platform_means_are_closed() {
+    let mut channel = channel(10);
+    let rule = |id: &str, window: Window| QuotaRule {
+        id: id.to_owned(),
+        unit: Unit::Message,
+        limit: 100,
+        window,
+        basic_share: 0.0,
+    };
+    for (id, window) in [
+        ("second", Window::Seconds(1)),
+        ("hour", Window::Calendar(Calendar::Hour)),
+        ("day", Window::Calendar(Calendar::Day)),
+        ("week", Window::Calendar(Calendar::Week)),
+        ("month", Window::Calendar(Calendar::Month)),
+    ] {
+        channel.quota_rules.push(rule(id, window));
+    }
+    let now = at("2026-11-21T10:00:30Z");
+    let closed = |channel: &Channel, what: QuotaPeriod| -> Vec<String> {
+        let views = Quota::default().exhausted(channel, what, now).views(channel, now);
+        views.into_iter().filter(|view| view.state == WindowState::ClosedByPlatform).map(|view| view.rule).collect()
+    };
+    assert_eq!(closed(&channel, QuotaPeriod::Minute), ["minute", "hour"]);
+    assert_eq!(closed(&channel, QuotaPeriod::Day), ["day"]);
+    channel.quota_rules.retain(|rule| ["second", "week"].contains(&rule.id.as_str()));
+    for what in [QuotaPeriod::Minute, QuotaPeriod::Day] {
+        assert_eq!(closed(&channel, what), ["platform"]);
+    }
+}
+
+#[test]
+fn a_window_of_the_platforms_own_shows_what_is_known_of_it() {
+    let (channel, now) = (channel(10), at("2026-11-21T10:00:30Z"));
+    let quota = Quota::default().exhausted(&channel, QuotaPeriod::Day, now);
+    let shown = |quota: &Quota| quota.views(&channel, now).into_iter().find(|view| view.rule == "platform");
+    let view = shown(&quota).unwrap();
+    assert_eq!((view.used, view.leased, view.limit, view.state), (1, 0, 1, WindowState::ClosedByPlatform));
+    assert_eq!((view.opens_at, view.closes_at), (at("2026-11-20T16:00:00Z"), at("2026-11-21T16:00:00Z")));
+    let counted = quota.counted_by_platform(5_000, now).unwrap();
+    let view = shown(&counted).unwrap();
+    assert_eq!((view.used, view.limit), (5_000, 5_000));
+    assert_eq!(counted.counted_by_platform(5_000, now), None, "nothing new");
+    assert_eq!(shown(&counted.reopened(now)), None);
+    assert_eq!(Quota::default().counted_by_platform(1, now), None, "nothing is closed");
 }
 
 #[test]

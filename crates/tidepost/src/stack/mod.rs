@@ -145,6 +145,7 @@ impl Stack {
         let config = Config {
             table: TABLE.to_owned(),
             now_queue_url: resources.now.url.clone(),
+            dead_queue_url: resources.now_dead_letters.url.clone(),
             admin_key_ref: Some(first_key.reference.clone()),
             wechat_base_url: simulators_url.clone().unwrap_or(options.wechat_base_url),
         };
