@@ -267,7 +267,10 @@ impl Idle for StackWatch {
     async fn next_due(&self) -> Option<Timestamp> {
         let appointment = *self.appointment.borrow();
         let begun = self.host.work_begun();
-        let known = self.parked.borrow().filter(|(as_of, _)| *as_of == begun).map(|(_, next)| next);
+        // A time that has come says nothing of what comes next.
+        let is_ahead = |next: &Option<Timestamp>| next.is_none_or(|next| self.app.clock.now() < next);
+        let known = self.parked.borrow().filter(|(as_of, next)| *as_of == begun && is_ahead(next));
+        let known = known.map(|(_, next)| next);
         let parked = match known {
             Some(next) => next,
             // Without an answer nothing may be jumped over.
