@@ -123,6 +123,12 @@ impl Payment {
 }
 
 impl Grant {
+    /// Its size in storage at the most, in bytes; see [`crate::person::Person::at_most_bytes`].
+    pub(crate) fn at_most_bytes(&self) -> usize {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, |text| 8 + text.len());
+        48 + self.lots.iter().map(|lot| 16 + text(&lot.scene) + text(&lot.purpose)).sum::<usize>()
+    }
+
     /// How many messages may still be sent at `now`; a long-term consent counts as one.
     #[must_use]
     pub fn available(&self, now: Timestamp) -> u32 {

@@ -83,6 +83,11 @@ impl Purchases {
         self.latest.last().map(|purchase| purchase.at)
     }
 
+    /// The size in storage, in bytes, or more.
+    pub(crate) fn at_most_bytes(&self) -> usize {
+        24 + 16 * self.latest.len()
+    }
+
     /// Counts those that were not counted before; returns how many.
     pub fn add(&mut self, mut purchases: Vec<Purchase>) -> u32 {
         let before = self.count;

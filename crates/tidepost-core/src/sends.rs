@@ -151,19 +151,12 @@ impl Mark {
 }
 
 impl RecentSend {
-    fn pack(&self) -> [u8; ENTRY_SIZE_BYTES] {
-        let mut packed = [0; ENTRY_SIZE_BYTES];
-        let parts: [&[u8]; 5] = [
-            &[self.mark.code(), self.hours_before],
-            &self.id.to_bytes(),
-            &self.nonce.0,
-            &self.at.to_be_bytes(),
-            &self.not_after.to_be_bytes(),
-        ];
-        for (slot, byte) in packed.iter_mut().zip(parts.into_iter().flatten()) {
-            *slot = *byte;
-        }
-        packed
+    fn pack(&self, packed: &mut Vec<u8>) {
+        packed.extend_from_slice(&[self.mark.code(), self.hours_before]);
+        packed.extend_from_slice(&self.id.to_bytes());
+        packed.extend_from_slice(&self.nonce.0);
+        packed.extend_from_slice(&self.at.to_be_bytes());
+        packed.extend_from_slice(&self.not_after.to_be_bytes());
     }
 
     fn unpack(packed: &[u8]) -> Option<Self> {
@@ -184,7 +177,9 @@ impl RecentSend {
 
 impl Serialize for RecentSends {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0.iter().flat_map(RecentSend::pack).collect::<Vec<u8>>())
+        let mut packed = Vec::with_capacity(self.0.len() * ENTRY_SIZE_BYTES);
+        self.0.iter().for_each(|send| send.pack(&mut packed));
+        serializer.serialize_bytes(&packed)
     }
 }
 

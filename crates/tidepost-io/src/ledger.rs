@@ -356,6 +356,8 @@ mod tests {
         for person in [Person::new(&SubscriberId::new("shop", OPENID)), typical(), large] {
             let (real, told) = (stored(&key(&id()), &person).1, person.size_bytes());
             assert!(real <= told && told <= real + 32, "{told} told, {real} really");
+            let most = person.at_most_bytes();
+            assert!(told <= most && most <= 3 * told, "{told} told, {most} at the most");
         }
     }
 }

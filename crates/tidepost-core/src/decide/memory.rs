@@ -14,6 +14,9 @@ const LATER_SECONDS: i64 = 86_400;
 
 pub(super) fn rule(case: &Case<'_>) -> Option<Hold> {
     let room_bytes = ITEM_MAX_BYTES - ENTRY_SIZE_BYTES - COUNTS_BYTES;
+    if case.person.at_most_bytes() <= room_bytes {
+        return None;
+    }
     // What can be forgotten is, with the reservation: only an item that looks too large is looked at without it.
     if case.person.size_bytes() <= room_bytes || case.person.remembered(case.now).size_bytes() <= room_bytes {
         return None;
