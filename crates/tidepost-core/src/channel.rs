@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::check_id;
 use crate::invalid::Invalid;
-use crate::time::{Calendar, Period, QuietHours, calendar_period, fixed_period, is_zone, zone};
+use crate::time::{Calendar, DailyHours, Period, calendar_period, fixed_period, is_zone, zone};
 
 /// The platforms whose mini-programs Tidepost serves.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
@@ -177,7 +177,7 @@ impl Window {
 pub struct Policy {
     /// When people are left alone, in their own zone; `null` switches it off.
     #[serde(default = "default_quiet_hours")]
-    pub quiet_hours: Option<QuietHours>,
+    pub quiet_hours: Option<DailyHours>,
     /// Least time between two sends to one person.
     #[serde(default)]
     pub minimum_gap_seconds: u32,
@@ -202,8 +202,8 @@ impl Default for Policy {
 
 /// 22:00 to 08:00: our choice, no source states one (DESIGN, 'Defaults from the field').
 #[expect(clippy::unnecessary_wraps, reason = "the default of an optional field")]
-fn default_quiet_hours() -> Option<QuietHours> {
-    Some(QuietHours { from: jiff::civil::time(22, 0, 0, 0), to: jiff::civil::time(8, 0, 0, 0) })
+fn default_quiet_hours() -> Option<DailyHours> {
+    Some(DailyHours { from: jiff::civil::time(22, 0, 0, 0), to: jiff::civil::time(8, 0, 0, 0) })
 }
 
 /// Five a day per person: our choice.
@@ -332,7 +332,7 @@ impl Channel {
     }
 
     fn validate_pace(&self) -> Vec<Invalid> {
-        let has_quiet_time = self.policy.quiet_hours.is_none_or(|QuietHours { from, to }| from != to);
+        let has_quiet_time = self.policy.quiet_hours.is_none_or(|DailyHours { from, to }| from != to);
         let ranges = [
             ("rate_limit_per_second", self.rate_limit_per_second >= 1, "must be at least 1"),
             ("skew_milliseconds", self.skew_milliseconds <= 10_000, "must be at most 10000"),

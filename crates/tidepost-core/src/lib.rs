@@ -5,6 +5,7 @@
 
 pub mod brake;
 pub mod callback;
+pub mod campaign;
 pub mod category;
 pub mod channel;
 pub mod decide;

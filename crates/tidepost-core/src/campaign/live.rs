@@ -1,0 +1,115 @@
+//! A campaign at work: what a sweep offers to whom, and what dispatch then says.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::campaign::content::{Content, Source};
+use crate::campaign::text::Filling;
+use crate::campaign::{Campaign, DEFAULT_VARIANT, Occurrence, Variant};
+use crate::category::Urgency;
+use crate::channel::Channel;
+use crate::decide::Offer;
+use crate::ids::{CampaignId, SubscriberId};
+use crate::invalid::Invalid;
+use crate::person::Person;
+use crate::template::Template;
+
+/// A campaign with everything worked out that is the same for all people.
+#[derive(Clone, Debug)]
+pub struct Live<'a> {
+    /// Its id.
+    pub id: CampaignId,
+    /// Its definition.
+    pub campaign: &'a Campaign,
+    /// The occurrence under way.
+    pub occurrence: Occurrence,
+    /// The variants' words, in order; last those for everybody else.
+    contents: Vec<Content>,
+}
+
+/// What one person is sent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Words<'a> {
+    /// The variant's id.
+    pub variant: &'a str,
+    /// All of the template's fields.
+    pub data: BTreeMap<String, String>,
+    /// Where a tap leads.
+    pub page: Option<String>,
+}
+
+impl<'a> Live<'a> {
+    /// Works a campaign out for the occurrence under way at `now`; `None` when there is none.
+    ///
+    /// # Errors
+    /// One [`Invalid`] for each field that does not fit the template any more.
+    pub fn new(
+        id: CampaignId,
+        campaign: &'a Campaign,
+        template: &Template,
+        now: Timestamp,
+    ) -> Result<Option<Self>, Vec<Invalid>> {
+        let Some(occurrence) = campaign.occurrence(id, now) else { return Ok(None) };
+        let nothing = BTreeMap::new();
+        let own = Source {
+            campaign: id,
+            template,
+            variant: DEFAULT_VARIANT,
+            at: "",
+            data: &campaign.data,
+            overrides: &nothing,
+            fallback: &campaign.fallback,
+            page: campaign.page.as_deref(),
+        };
+        let of_variant = |variant: &Variant| {
+            let page = variant.page.as_deref().or(own.page);
+            Content::compile(Source { variant: &variant.id, overrides: &variant.data, page, ..own })
+        };
+        let contents = campaign.variants.iter().map(of_variant).chain([Content::compile(own)]);
+        Ok(Some(Self { id, campaign, occurrence, contents: contents.collect::<Result<_, _>>()? }))
+    }
+
+    /// The candidate send for one person at `now`.
+    #[must_use]
+    pub fn offer_for(&self, person: &Person, to: &SubscriberId, channel: &Channel, now: Timestamp) -> Offer {
+        Offer {
+            id: self.occurrence.id.offer_id(),
+            to: to.clone(),
+            template: self.campaign.template.clone(),
+            category: self.campaign.category,
+            urgency: Urgency::Normal,
+            topic: self.campaign.topic.clone(),
+            business_line: self.campaign.business_line.clone(),
+            not_before: self.next_best_hour(person, channel, now),
+            not_after: self.occurrence.period.closes_at,
+        }
+    }
+
+    /// When the person's best hours begin next; `None` when there is no need to wait for them.
+    fn next_best_hour(&self, person: &Person, channel: &Channel, now: Timestamp) -> Option<Timestamp> {
+        let best = self.campaign.best_hours.as_deref()?;
+        let zone = person.zone(channel);
+        best.iter().map(|hours| hours.begins_at(&zone, now)).min().flatten()
+    }
+
+    /// The variant for a person: the first whose segment they belong to. `is_member` is asked by the variant's position.
+    #[must_use]
+    pub fn variant_for(&self, is_member: impl FnMut(usize) -> bool) -> usize {
+        let count = self.campaign.variants.len();
+        (0..count).find(is_member_of(is_member)).unwrap_or(count)
+    }
+
+    /// What a person is told by the variant at `variant` (beyond the last: by the campaign's own words). What is missing
+    /// or does not fit a field is replaced by its fallback, so that every field fits.
+    #[must_use]
+    pub fn content_for(&self, person: &Person, variant: usize) -> Option<Words<'_>> {
+        let content = self.contents.get(variant).or_else(|| self.contents.last())?;
+        let filling = Filling { attributes: &person.attributes, campaign: self.id.whole(), variant: &content.variant };
+        Some(Words { variant: &content.variant, data: content.data(filling), page: content.page(filling) })
+    }
+}
+
+fn is_member_of(mut is_member: impl FnMut(usize) -> bool) -> impl FnMut(&usize) -> bool {
+    move |index| is_member(*index)
+}
