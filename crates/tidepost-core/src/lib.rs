@@ -26,6 +26,7 @@ pub mod reason;
 pub mod receipt;
 pub mod recover;
 pub mod reply;
+pub mod rfm;
 pub mod sends;
 pub mod template;
 pub mod time;

@@ -148,6 +148,13 @@ pub fn day_number(period: Calendar, zone: &TimeZone, now: Timestamp) -> i32 {
     first.since((jiff::Unit::Day, epoch)).map_or(0, |span| span.get_days())
 }
 
+/// The local day in `zone` of a second of the epoch, in days since 1970-01-01.
+#[must_use]
+pub fn local_day(zone: &TimeZone, second: i64) -> i64 {
+    let offset = zone.to_offset(at_second(second)).seconds();
+    second.saturating_add(i64::from(offset)).div_euclid(86_400)
+}
+
 /// Hours that come back every day, such as those in which a person is left alone; may run over midnight.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]

@@ -9,4 +9,5 @@
 mod fields;
 mod ledger;
 mod protocol;
+mod quintiles;
 mod windows;
