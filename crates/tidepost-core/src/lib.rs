@@ -3,6 +3,7 @@
 //! Nothing here is async, reads a clock, the environment or a file, draws randomness or logs: `now` and seeds are
 //! arguments.
 
+pub mod activity;
 pub mod brake;
 pub mod callback;
 pub mod campaign;

@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use crate::activity::Activity;
 use crate::channel::{Cap, CapScope, Channel};
 use crate::grant::{Consent, Grant, Source, Terms};
 use crate::ids::{SubscriberId, check_id};
@@ -49,6 +50,9 @@ pub struct Person {
     /// What the person bought.
     #[serde(rename = "b", default, skip_serializing_if = "Purchases::is_empty")]
     pub purchases: Purchases,
+    /// What the person did.
+    #[serde(rename = "v", default, skip_serializing_if = "Activity::is_empty")]
+    pub activity: Activity,
     /// The platforms' ids that are the same on all of a company's channels, as `scope/id`.
     #[serde(rename = "u", default, skip_serializing_if = "BTreeSet::is_empty")]
     pub links: BTreeSet<String>,
@@ -59,7 +63,7 @@ pub struct Person {
 
 impl Person {
     /// Names of all attributes that this version of a person may have in storage.
-    pub const ATTRIBUTES: [&str; 11] = ["s", "r", "k", "e", "p", "a", "t", "z", "b", "u", "x"];
+    pub const ATTRIBUTES: [&str; 12] = ["s", "r", "k", "e", "p", "a", "t", "z", "b", "v", "u", "x"];
 
     /// A person of whom only one subscriber is known.
     #[must_use]
@@ -151,6 +155,7 @@ impl Person {
         // Where the records disagree either may be right: the choice only must not depend on the order.
         self.time_zone = [self.time_zone.take(), other.time_zone].into_iter().flatten().min();
         self.purchases.join(other.purchases);
+        self.activity.join(other.activity);
         self.links.extend(other.links);
         self.erased_at = self.erased_at.filter(|_| self.subscribers.is_empty());
     }
