@@ -9,6 +9,7 @@ pub mod callback;
 pub mod campaign;
 pub mod category;
 pub mod channel;
+pub mod choice;
 pub mod decide;
 pub mod digest;
 pub mod dispatch;

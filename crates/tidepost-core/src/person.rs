@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::activity::Activity;
 use crate::channel::{Cap, CapScope, Channel};
+use crate::choice::Outbids;
 use crate::grant::{Consent, Grant, Source, Terms};
 use crate::ids::{SubscriberId, check_id};
 use crate::invalid::Invalid;
@@ -56,6 +57,9 @@ pub struct Person {
     /// The platforms' ids that are the same on all of a company's channels, as `scope/id`.
     #[serde(rename = "u", default, skip_serializing_if = "BTreeSet::is_empty")]
     pub links: BTreeSet<String>,
+    /// Campaigns that lost the person to another of late.
+    #[serde(rename = "h", default, skip_serializing_if = "Outbids::is_empty")]
+    pub outbids: Outbids,
     /// When the person was erased, in seconds of the epoch: a tombstone that only a new consent replaces.
     #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
     pub erased_at: Option<i64>,
@@ -63,7 +67,7 @@ pub struct Person {
 
 impl Person {
     /// Names of all attributes that this version of a person may have in storage.
-    pub const ATTRIBUTES: [&str; 12] = ["s", "r", "k", "e", "p", "a", "t", "z", "b", "v", "u", "x"];
+    pub const ATTRIBUTES: [&str; 13] = ["s", "r", "k", "e", "p", "a", "t", "z", "b", "v", "u", "h", "x"];
 
     /// A person of whom only one subscriber is known.
     #[must_use]
@@ -157,6 +161,7 @@ impl Person {
         self.purchases.join(other.purchases);
         self.activity.join(other.activity);
         self.links.extend(other.links);
+        self.outbids.join(other.outbids);
         self.erased_at = self.erased_at.filter(|_| self.subscribers.is_empty());
     }
 }

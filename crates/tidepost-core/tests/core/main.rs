@@ -6,6 +6,7 @@
     reason = "a test that is wrong about its own data fails there"
 )]
 
+mod choice;
 mod fields;
 mod ledger;
 mod protocol;

@@ -1,0 +1,18 @@
+//! Choice under scarcity: of several offers to one person, and of all people when a window cannot hold everybody.
+//!
+//! Within one person the offers are compared as they are. Across people nobody is sorted: every range of the ledger counts
+//! its offers by [`Rank`] in a [`Histogram`], the sum of them gives a [`Threshold`], and each range gets its [`Share`].
+
+mod histogram;
+mod outbid;
+mod plan;
+mod rank;
+mod shares;
+mod within;
+
+pub use histogram::{BUCKETS_MAX, Histogram};
+pub use outbid::{OUTBID_MAX, Outbid, Outbids};
+pub use plan::{Threshold, plan};
+pub use rank::{Merit, Rank, lot};
+pub use shares::{Share, shares};
+pub use within::{Candidate, Choice, Fate, choose};
