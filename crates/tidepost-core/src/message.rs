@@ -64,9 +64,12 @@ pub struct MessageRequest {
 /// A message as it is stored: one row that delivery does not rewrite.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Message {
-    /// To whom.
-    #[serde(flatten)]
-    pub to: To,
+    /// The channel's id.
+    #[serde(rename = "c")]
+    pub channel: String,
+    /// The platform's name for the person.
+    #[serde(rename = "o")]
+    pub openid: String,
     /// The platform's template id.
     #[serde(rename = "t")]
     pub template: String,
@@ -106,17 +109,6 @@ pub struct Message {
     /// Where it stands, when that was written down after the answer.
     #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
     pub standing: Option<Standing>,
-}
-
-/// The receiver of a message, in the row's own short names.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct To {
-    /// The channel's id.
-    #[serde(rename = "c")]
-    pub channel: String,
-    /// The platform's name for the person.
-    #[serde(rename = "o")]
-    pub openid: String,
 }
 
 /// Where a message stands.
@@ -184,7 +176,8 @@ impl MessageRequest {
             return Err(wrong);
         }
         Ok(Message {
-            to: To { channel: self.channel, openid: self.openid },
+            channel: self.channel,
+            openid: self.openid,
             template: self.template,
             data,
             page: self.page,
@@ -238,7 +231,7 @@ impl Message {
     /// The subscriber it goes to.
     #[must_use]
     pub fn subscriber(&self) -> SubscriberId {
-        SubscriberId::new(&self.to.channel, &self.to.openid)
+        SubscriberId::new(&self.channel, &self.openid)
     }
 
     /// The candidate send that it is.
@@ -363,8 +356,8 @@ pub fn view(id: MessageId, message: &Message, reserved: Option<&RecentSend>, rec
     };
     MessageView {
         id,
-        channel: message.to.channel.clone(),
-        openid: message.to.openid.clone(),
+        channel: message.channel.clone(),
+        openid: message.openid.clone(),
         template: message.template.clone(),
         status,
         reason,

@@ -66,9 +66,6 @@ pub struct Person {
 }
 
 impl Person {
-    /// Names of all attributes that this version of a person may have in storage.
-    pub const ATTRIBUTES: [&str; 13] = ["s", "r", "k", "e", "p", "a", "t", "z", "b", "v", "u", "h", "x"];
-
     /// A person of whom only one subscriber is known.
     #[must_use]
     pub fn new(id: &SubscriberId) -> Self {

@@ -48,7 +48,7 @@ impl App {
     pub fn new(config: Config, clock: Clock, aws: &SdkConfig) -> Result<Self, StartError> {
         let platforms = Platforms::new(http_client()?, &config.wechat_base_url);
         Ok(Self {
-            store: Store::new(aws_sdk_dynamodb::Client::new(aws), config.table.clone()),
+            store: Store::new(dynamodb(aws), config.table.clone()),
             now_queue: NowQueue::new(aws_sdk_sqs::Client::new(aws), config.now_queue_url.clone()),
             secrets: Secrets::new(aws),
             platforms,
@@ -88,4 +88,11 @@ impl App {
         drop(app.store.channel("-").await);
         Ok(app)
     }
+}
+
+/// DynamoDB without the watch over slow bodies: each is a few kilobytes, and the watch costs processor time on every call.
+fn dynamodb(aws: &SdkConfig) -> aws_sdk_dynamodb::Client {
+    use aws_sdk_dynamodb::config::{Builder, StalledStreamProtectionConfig};
+    let watch = StalledStreamProtectionConfig::disabled();
+    aws_sdk_dynamodb::Client::from_conf(Builder::from(aws).stalled_stream_protection(watch).build())
 }

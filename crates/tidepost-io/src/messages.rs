@@ -135,8 +135,8 @@ impl Store {
     /// [`StoreError`] when DynamoDB fails.
     pub async fn messages(&self, ids: &[MessageId]) -> Result<Vec<(MessageId, Message)>, StoreError> {
         let keys: Vec<Key> = ids.iter().copied().map(message_key).collect();
-        let mut rows = self.get_values::<Message>(&keys).await?;
-        Ok(ids.iter().zip(keys).filter_map(|(id, key)| rows.remove(&key).map(|row| (*id, row))).collect())
+        let mut rows = self.get_many::<Message>(&keys).await?;
+        Ok(ids.iter().zip(keys).filter_map(|(id, key)| rows.remove(&key).map(|row| (*id, row.value))).collect())
     }
 
     /// A page of one shard of one week's messages.

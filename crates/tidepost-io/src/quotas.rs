@@ -9,9 +9,6 @@ use crate::store::{Key, Store, StoreError, Stored, Swap};
 /// How often a lease is asked for again when others were faster.
 const LEASE_TRIES: usize = 20;
 
-/// Attributes of the quota item.
-const ATTRIBUTES: [&str; 3] = ["w", "l", "n"];
-
 fn key(channel: &str) -> Key {
     Key::new(format!("Q#{channel}"), "quota")
 }
@@ -50,7 +47,7 @@ impl Store {
                 Ok(leased) => leased,
                 Err(shortage) => return Ok(Err(shortage)),
             };
-            match self.swap(&key, stored.as_ref(), &next, &ATTRIBUTES, None).await? {
+            match self.swap(&key, stored.as_ref(), next, None).await? {
                 Swap::Done(_) => return Ok(Ok(leased)),
                 Swap::Conflict(current) => stored = current,
             }
@@ -69,7 +66,7 @@ impl Store {
         for _ in 0..LEASE_TRIES {
             let quota = stored.as_ref().map(|stored| stored.value.clone()).unwrap_or_default();
             let Some(next) = change(&quota) else { return Ok(()) };
-            match self.swap(&key, stored.as_ref(), &next, &ATTRIBUTES, None).await? {
+            match self.swap(&key, stored.as_ref(), next, None).await? {
                 Swap::Done(_) => return Ok(()),
                 Swap::Conflict(current) => stored = current,
             }

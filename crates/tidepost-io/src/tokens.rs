@@ -15,8 +15,6 @@ use crate::store::{Key, StoreError, Stored, Swap};
 /// How long a function waits for a token that another fetches, in seconds.
 const PATIENCE_SECONDS: i64 = 15;
 
-const ATTRIBUTES: [&str; 5] = ["a", "e", "r", "l", "f"];
-
 /// Why there is no token.
 #[derive(Debug, Error)]
 pub enum NoToken {
@@ -63,9 +61,7 @@ impl App {
                     return Err(NoToken::Later("the platform gives out the token that it refuses".to_owned()));
                 }
                 TokenStep::Fetch { leased, force } => {
-                    if let Swap::Done(leased) =
-                        self.store.swap(&key, stored.as_ref(), &leased, &ATTRIBUTES, None).await?
-                    {
+                    if let Swap::Done(leased) = self.store.swap(&key, stored.as_ref(), leased, None).await? {
                         self.fetch_token(&key, channel, &leased, force, rejected).await?;
                     }
                 }
@@ -95,7 +91,7 @@ impl App {
             ),
             Err(_) => leased.value.not_fetched(),
         };
-        self.store.swap(key, Some(leased), &next, &ATTRIBUTES, None).await?;
+        self.store.swap(key, Some(leased), next, None).await?;
         match fetched {
             Ok(_) => Ok(()),
             Err(TokenError::Retry { detail, .. }) => Err(NoToken::Later(detail)),

@@ -47,7 +47,7 @@ async fn strip(app: &App, person: &Person) -> Result<(), StoreError> {
 }
 
 async fn strip_message(app: &App, send: &RecentSend, message: &Message) -> Result<(), StoreError> {
-    let receipt = app.store.receipt_of(&message.to.channel, send).await?;
+    let receipt = app.store.receipt_of(&message.channel, send).await?;
     app.store.rewrite_message(send.id, &stripped(message, receipt)).await
 }
 

@@ -100,7 +100,7 @@ impl Delivery<'_> {
             let own = reserved.person.sends.find(offer.id);
             let hour = own.map_or(now, RecentSend::hour);
             let payment = reserved.payment;
-            match self.app.store.swap_person(&offer.to, &entry, &reserved.person).await {
+            match self.app.store.swap_person(&offer.to, &entry, reserved.person).await {
                 Ok(PersonSwap::Done(_)) => {
                     return Ok(Some(Held { payment, hour, is_repeat }));
                 }
@@ -155,7 +155,7 @@ impl Delivery<'_> {
         };
         let timeout = Duration::from_millis(u64::from(self.state.channel.call_timeout_milliseconds));
         let send = Send {
-            openid: &candidate.message.to.openid,
+            openid: &candidate.message.openid,
             template: &candidate.message.template,
             long_term: candidate.template.kind == TemplateKind::LongTerm,
             page: candidate.message.page.as_deref(),

@@ -145,7 +145,8 @@ impl Delivery<'_> {
         }
         let mut lines: Vec<_> = lines.into_values().collect();
         lines.sort_by_key(|line| line.first().map(|(start, _)| *start));
-        let lines: Vec<_> = lines.into_iter().map(|line| self.send_line(line, leased.use_by)).collect();
+        // Boxed: a line is big, and is moved several times before it runs.
+        let lines: Vec<_> = lines.into_iter().map(|line| Box::pin(self.send_line(line, leased.use_by))).collect();
         let unspent = stream::iter(lines).buffer_unordered(IN_FLIGHT_MAX);
         let unspent: u32 = unspent.fold(0, |sum, one| async move { sum + one }).await;
         if leased.has_entry {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use tidepost_core::category::Category;
-use tidepost_core::decide::{Case, Hold, Offer};
+use tidepost_core::decide::{Case, Hold, Offer, decide};
 use tidepost_core::dispatch::{Step, reserve};
 use tidepost_core::ids::{MessageId, Nonce, SubscriberId};
 use tidepost_core::message::{Message, Standing};
@@ -84,10 +84,16 @@ fn sort<'a>(
         return;
     };
     let case = case(state, template, &entry, &offer, app.clock.now());
-    match reserve(&case, nonce, None) {
-        Step::Swap(_) | Step::Ours(_) => plan.go.push(Candidate { id, message, offer, template, entry }),
-        Step::Held(hold) => plan.held.push((id, message, hold)),
-        Step::Elsewhere(_) => {}
+    // A message that the person's record does not know is reserved once only, right before its call.
+    let hold = match entry.person().sends.find(id).map(|_| reserve(&case, nonce, None)) {
+        None => decide(&case),
+        Some(Step::Swap(_) | Step::Ours(_)) => None,
+        Some(Step::Held(hold)) => Some(hold),
+        Some(Step::Elsewhere(_)) => return,
+    };
+    match hold {
+        None => plan.go.push(Candidate { id, message, offer, template, entry }),
+        Some(hold) => plan.held.push((id, message, hold)),
     }
 }
 

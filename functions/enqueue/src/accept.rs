@@ -110,7 +110,7 @@ async fn store(
 
 /// Puts a stored message on its way. What fails here is made good by the walk over the messages.
 async fn start(app: &App, id: MessageId, message: &Message, now: Timestamp) {
-    let channel = &message.to.channel;
+    let channel = &message.channel;
     let failed: Option<String> = match &message.answer {
         Standing::Queued => {
             let task = MessageTask { id, to: message.subscriber(), not_after: message.deadline };

@@ -37,7 +37,7 @@ async fn look_up(app: &App, id: &str, request: &Request) -> Answer {
     let person = app.store.person(&message.subscriber()).await?;
     let reserved = person.person().sends.find(id);
     let receipt = match reserved {
-        Some(send) => app.store.receipt_of(&message.to.channel, send).await?,
+        Some(send) => app.store.receipt_of(&message.channel, send).await?,
         None => None,
     };
     Ok(json(200, &view(id, &message, reserved, receipt.as_ref())))

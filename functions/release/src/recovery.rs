@@ -106,7 +106,7 @@ async fn look_after_one(
     let person = entry.person();
     let reserved = person.sends.find(id).copied();
     let receipt = match &reserved {
-        Some(send) => app.store.receipt_of(&message.to.channel, send).await?,
+        Some(send) => app.store.receipt_of(&message.channel, send).await?,
         None => None,
     };
     match recover(message, reserved.as_ref(), receipt.as_ref(), person.erased_at.is_some(), transit_seconds, now) {
@@ -124,7 +124,7 @@ async fn look_after_one(
                 let nonce = Nonce(random());
                 app.store
                     .put_late_receipt(
-                        &message.to.channel,
+                        &message.channel,
                         hour_of(message.accepted_at),
                         nonce,
                         &receipt_for(id, message, now, &ending),
@@ -150,7 +150,7 @@ async fn note_crash(
     let reserved_at = Timestamp::from_second(i64::from(send.at)).unwrap_or(now);
     let reason = Reason::new(ReasonCode::Crash, "the delivery died before its outcome was noted");
     let receipt = receipt_for(id, message, reserved_at, &Ending::because(reason, None));
-    app.store.put_late_receipt(&message.to.channel, send.hour(), send.nonce, &receipt).await?;
+    app.store.put_late_receipt(&message.channel, send.hour(), send.nonce, &receipt).await?;
     if may_be_repeated {
         app.store.update_person(&message.subscriber(), |person| may_repeat(person, id, send.nonce)).await?;
     }

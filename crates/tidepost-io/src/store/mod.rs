@@ -1,6 +1,9 @@
 //! The one DynamoDB table: typed items, compare-and-swap, pages.
 
+mod item;
+
 use std::collections::HashMap;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
@@ -11,17 +14,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-/// A raw item.
-pub type Attributes = HashMap<String, AttributeValue>;
-
-/// The name of the partition key.
-pub const PK: &str = "pk";
-/// The name of the sort key.
-pub const SK: &str = "sk";
-/// The attribute that DynamoDB deletes items by, in seconds of the epoch.
-pub const TTL: &str = "ttl";
-/// The attribute that compare-and-swap compares.
-const VERSION: &str = "v";
+pub use item::{Attributes, PK, SK, Stored, TO, TTL};
+use item::{VERSION, encode, next_version, number};
 
 /// Where an item is.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -67,15 +61,6 @@ pub enum StoreError {
     },
 }
 
-/// An item as it was read.
-#[derive(Clone, Debug)]
-pub struct Stored<T> {
-    /// What it says.
-    pub value: T,
-    /// The item itself: what this version does not know is carried through from here.
-    raw: Attributes,
-}
-
 /// What became of a compare-and-swap.
 #[derive(Debug)]
 pub enum Swap<T> {
@@ -104,6 +89,15 @@ pub struct Store {
 /// Keys that one BatchGetItem takes.
 const BATCH_GET_MAX: usize = 100;
 
+/// Pauses before keys that DynamoDB did not process are asked for again, in milliseconds.
+const PAUSES_MILLISECONDS: [u64; 5] = [20, 50, 150, 500, 1_000];
+
+/// The condition of a first write.
+const ABSENT: &str = "attribute_not_exists(pk)";
+
+/// The condition of a replacement.
+const UNCHANGED: &str = "v = :v";
+
 impl Store {
     /// A store over one table.
     #[must_use]
@@ -128,15 +122,7 @@ impl Store {
     /// [`StoreError`] when DynamoDB fails or an item has an unknown form.
     pub async fn get_many<T: DeserializeOwned>(&self, keys: &[Key]) -> Result<HashMap<Key, Stored<T>>, StoreError> {
         let items = self.get_items(keys).await?.into_iter();
-        items.map(|item| Stored::parse(item).map(|stored| (stored.key(), stored))).collect()
-    }
-
-    /// The same of items that will not be replaced by what they are now: only their values.
-    ///
-    /// # Errors
-    /// [`StoreError`] when DynamoDB fails or an item has an unknown form.
-    pub async fn get_values<T: DeserializeOwned>(&self, keys: &[Key]) -> Result<HashMap<Key, T>, StoreError> {
-        self.get_items(keys).await?.into_iter().map(read).collect()
+        items.map(|item| Stored::parse(item).map(|stored| (stored.key().clone(), stored))).collect()
     }
 
     async fn get_items(&self, keys: &[Key]) -> Result<Vec<Attributes>, StoreError> {
@@ -146,9 +132,18 @@ impl Store {
         unique.dedup();
         for chunk in unique.chunks(BATCH_GET_MAX) {
             let mut wanted: Vec<Attributes> = chunk.iter().map(|key| key.attributes()).collect();
-            while !wanted.is_empty() {
+            let mut pauses = PAUSES_MILLISECONDS.into_iter();
+            loop {
                 let (items, left) = self.batch_get(wanted).await?;
                 found.extend(items);
+                if left.is_empty() {
+                    break;
+                }
+                let Some(pause) = pauses.next() else {
+                    let detail = format!("{} keys are still not processed after several tries", left.len());
+                    return Err(StoreError::Call { operation: "BatchGetItem", detail });
+                };
+                tokio::time::sleep(Duration::from_millis(pause)).await;
                 wanted = left;
             }
         }
@@ -168,42 +163,28 @@ impl Store {
 
     /// Stores `value` if the item still is what was read as `old` (`None`: if there is none).
     ///
-    /// Attributes of the old item that are not in `known` are carried through, so that an older version of a function does
-    /// not lose what a newer one wrote.
+    /// Attributes of the old item that this version does not know are carried through, so that an older version of a
+    /// function does not lose what a newer one wrote.
     ///
     /// # Errors
     /// [`StoreError`] when DynamoDB fails; the write may have happened all the same.
-    pub async fn swap<T: Serialize + DeserializeOwned + Clone>(
+    pub async fn swap<T: Serialize + DeserializeOwned>(
         &self,
         key: &Key,
         old: Option<&Stored<T>>,
-        value: &T,
-        known: &[&str],
+        value: T,
         expires_at: Option<Timestamp>,
     ) -> Result<Swap<T>, StoreError> {
-        let mut item = to_item(key, value)?;
-        let version = old.map_or(0, Stored::version);
-        for (name, unknown) in old.iter().flat_map(|stored| &stored.raw) {
-            if !known.contains(&name.as_str()) && name != TTL && name != TO {
-                item.entry(name.clone()).or_insert_with(|| unknown.clone());
-            }
-        }
-        item.insert(VERSION.to_owned(), number(version + 1));
-        if let Some(end) = expires_at {
-            item.insert(TTL.to_owned(), number(end.as_second()));
-        }
-        let mut put = self
-            .client
-            .put_item()
-            .table_name(&self.table)
-            .set_item(Some(item.clone()))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        put = match old {
-            None => put.condition_expression("attribute_not_exists(pk)"),
-            Some(_) => put.condition_expression("v = :v").expression_attribute_values(":v", number(version)),
+        let item = replacement(key, old, &value, expires_at)?;
+        let size_bytes = item::size_bytes(&item);
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        let put = put.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let put = match old {
+            None => put.condition_expression(ABSENT),
+            Some(old) => put.condition_expression(UNCHANGED).expression_attribute_values(":v", number(old.version)),
         };
         match put.send().await {
-            Ok(_) => Ok(Swap::Done(Stored { value: value.clone(), raw: item })),
+            Ok(_) => Ok(Swap::Done(Stored::replaced(old, key, value, size_bytes))),
             Err(error) => Ok(Swap::Conflict(failed_condition(error)?.map(Stored::parse).transpose()?)),
         }
     }
@@ -218,10 +199,7 @@ impl Store {
         value: &T,
         expires_at: Option<Timestamp>,
     ) -> Result<(), StoreError> {
-        let mut item = to_item(key, value)?;
-        if let Some(end) = expires_at {
-            item.insert(TTL.to_owned(), number(end.as_second()));
-        }
+        let item = encode(key, value, expires_at)?;
         let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
         put.send().await.map(drop).map_err(|error| call_error("PutItem", &error))
     }
@@ -236,12 +214,9 @@ impl Store {
         value: &T,
         expires_at: Option<Timestamp>,
     ) -> Result<bool, StoreError> {
-        let mut item = to_item(key, value)?;
-        if let Some(end) = expires_at {
-            item.insert(TTL.to_owned(), number(end.as_second()));
-        }
+        let item = encode(key, value, expires_at)?;
         let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
-        match put.condition_expression("attribute_not_exists(pk)").send().await {
+        match put.condition_expression(ABSENT).send().await {
             Ok(_) => Ok(true),
             Err(error) => failed_condition(error).map(|_| false),
         }
@@ -276,9 +251,9 @@ impl Store {
             query = query.set_exclusive_start_key(Some(Key::new(range.pk, after).attributes()));
         }
         let answer = query.send().await.map_err(|error| call_error("Query", &error))?;
-        let next = answer.last_evaluated_key.as_ref().map(|key| text(key, SK));
-        let parse = |item| match read(item) {
-            Ok((key, value)) => Some((key.sk, value)),
+        let next = answer.last_evaluated_key.and_then(|mut key| item::take_text(&mut key, SK));
+        let parse = |item| match Stored::parse(item) {
+            Ok(Stored { key, value, .. }) => Some((key.sk, value)),
             Err(error) => {
                 // One item that cannot be read must not stop the others.
                 tracing::error!(%error, "an item is passed over");
@@ -318,13 +293,11 @@ impl Store {
         from: (&Key, Option<&Stored<T>>),
     ) -> Result<bool, StoreError> {
         use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
-        let put = |old: Option<&Stored<T>>, mut item: Attributes| {
-            let version = old.map_or(0, Stored::version);
-            item.insert(VERSION.to_owned(), number(version + 1));
+        let put = |old: Option<&Stored<T>>, item: Attributes| {
             let put = Put::builder().table_name(&self.table).set_item(Some(item));
             let put = match old {
-                None => put.condition_expression("attribute_not_exists(pk)"),
-                Some(_) => put.condition_expression("v = :v").expression_attribute_values(":v", number(version)),
+                None => put.condition_expression(ABSENT),
+                Some(old) => put.condition_expression(UNCHANGED).expression_attribute_values(":v", number(old.version)),
             };
             let put =
                 put.build().map_err(|error| StoreError::Call { operation: "merge", detail: error.to_string() })?;
@@ -332,10 +305,11 @@ impl Store {
         };
         let mut pointer = from.0.attributes();
         pointer.insert(TO.to_owned(), AttributeValue::S(into.0.sk.clone()));
+        pointer.insert(VERSION.to_owned(), number(next_version(from.1)));
         let write = self
             .client
             .transact_write_items()
-            .transact_items(put(into.1, to_item(into.0, value)?)?)
+            .transact_items(put(into.1, replacement(into.0, into.1, value, None)?)?)
             .transact_items(put(from.1, pointer)?);
         match write.send().await {
             Ok(_) => Ok(true),
@@ -344,9 +318,6 @@ impl Store {
         }
     }
 }
-
-/// The attribute of a pointer: the sort key of the item that took over.
-pub const TO: &str = "to";
 
 /// Part of a partition.
 #[derive(Clone, Copy, Debug)]
@@ -374,80 +345,18 @@ impl<'a> Range<'a> {
     }
 }
 
-impl<T: DeserializeOwned> Stored<T> {
-    fn parse(raw: Attributes) -> Result<Self, StoreError> {
-        match serde_dynamo::from_item(raw.clone()) {
-            Ok(value) => Ok(Self { value, raw }),
-            Err(error) => Err(StoreError::Form { pk: text(&raw, PK), detail: error.to_string() }),
-        }
+/// The item that takes the place of `old`.
+fn replacement<T: Serialize>(
+    key: &Key,
+    old: Option<&Stored<T>>,
+    value: &T,
+    expires_at: Option<Timestamp>,
+) -> Result<Attributes, StoreError> {
+    let mut item = encode(key, value, expires_at)?;
+    item.insert(VERSION.to_owned(), number(next_version(old)));
+    for (name, carried) in old.iter().flat_map(|old| &old.carried) {
+        item.entry(name.clone()).or_insert_with(|| carried.clone());
     }
-}
-
-impl<T> Stored<T> {
-    /// Where it is.
-    #[must_use]
-    pub fn key(&self) -> Key {
-        Key::new(text(&self.raw, PK), text(&self.raw, SK))
-    }
-
-    /// For a pointer: the sort key of the item that took over.
-    #[must_use]
-    pub fn points_to(&self) -> Option<String> {
-        self.raw.contains_key(TO).then(|| text(&self.raw, TO))
-    }
-
-    /// Bytes that DynamoDB charges for: names and values.
-    #[must_use]
-    pub fn size_bytes(&self) -> usize {
-        item_size_bytes(&self.raw)
-    }
-
-    fn version(&self) -> i64 {
-        self.raw.get(VERSION).and_then(|value| value.as_n().ok()?.parse().ok()).unwrap_or(0)
-    }
-}
-
-/// Bytes that DynamoDB charges for an item: names and values.
-pub(crate) fn item_size_bytes(item: &Attributes) -> usize {
-    item.iter().map(|(name, value)| name.len() + value_size_bytes(value)).sum()
-}
-
-/// The size rules of DynamoDB: numbers about half their digits, maps and lists three bytes and one per element.
-fn value_size_bytes(value: &AttributeValue) -> usize {
-    match value {
-        AttributeValue::S(text) => text.len(),
-        AttributeValue::N(digits) => digits.len() / 2 + 2,
-        AttributeValue::B(blob) => blob.as_ref().len(),
-        AttributeValue::L(list) => 3 + list.iter().map(|one| 1 + value_size_bytes(one)).sum::<usize>(),
-        AttributeValue::M(map) => {
-            3 + map.iter().map(|(name, one)| 1 + name.len() + value_size_bytes(one)).sum::<usize>()
-        }
-        AttributeValue::Ss(set) => set.iter().map(String::len).sum(),
-        _ => 1,
-    }
-}
-
-/// An item of which only the value is wanted: nothing of it is copied.
-fn read<T: DeserializeOwned>(item: Attributes) -> Result<(Key, T), StoreError> {
-    let key = Key::new(text(&item, PK), text(&item, SK));
-    match serde_dynamo::from_item(item) {
-        Ok(value) => Ok((key, value)),
-        Err(error) => Err(StoreError::Form { pk: key.pk, detail: error.to_string() }),
-    }
-}
-
-fn number(number: i64) -> AttributeValue {
-    AttributeValue::N(number.to_string())
-}
-
-fn text(item: &Attributes, name: &str) -> String {
-    item.get(name).and_then(|value| value.as_s().ok()).cloned().unwrap_or_default()
-}
-
-pub(crate) fn to_item<T: Serialize>(key: &Key, value: &T) -> Result<Attributes, StoreError> {
-    let item: Result<Attributes, _> = serde_dynamo::to_item(value);
-    let mut item = item.map_err(|error| StoreError::Form { pk: key.pk.clone(), detail: error.to_string() })?;
-    item.extend(key.attributes());
     Ok(item)
 }
 
@@ -467,5 +376,13 @@ fn failed_condition<R: std::fmt::Debug>(error: SdkError<PutItemError, R>) -> Res
     match error.as_service_error() {
         Some(PutItemError::ConditionalCheckFailedException(failed)) => Ok(failed.item.clone()),
         _ => Err(call_error("PutItem", &error)),
+    }
+}
+
+#[cfg(test)]
+impl<T: Serialize + DeserializeOwned> Stored<T> {
+    /// What is read after `value` was stored where nothing was.
+    pub(crate) fn of(key: &Key, value: &T) -> Result<Self, StoreError> {
+        replacement(key, None, value, None).and_then(Self::parse)
     }
 }

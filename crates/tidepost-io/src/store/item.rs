@@ -1,0 +1,184 @@
+//! The form of an item: its key, and all that it says in one attribute, as MessagePack with names.
+//!
+//! One attribute instead of one per field: a person in nested maps costs the SDK several times the work, on each send.
+//! What a later version adds to a shape goes to an attribute of its own beside it, since older versions carry whole
+//! attributes through, but nothing inside one.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Key, StoreError};
+
+/// A raw item.
+pub type Attributes = HashMap<String, AttributeValue>;
+
+/// The name of the partition key.
+pub const PK: &str = "pk";
+/// The name of the sort key.
+pub const SK: &str = "sk";
+/// The attribute that DynamoDB deletes items by, in seconds of the epoch.
+pub const TTL: &str = "ttl";
+/// The attribute of a pointer: the sort key of the item that took over.
+pub const TO: &str = "to";
+/// The attribute that compare-and-swap compares.
+pub(super) const VERSION: &str = "v";
+/// The attribute with all that the item says.
+const DATA: &str = "d";
+
+/// An item as it was read.
+#[derive(Clone, Debug)]
+pub struct Stored<T> {
+    /// What it says.
+    pub value: T,
+    pub(super) key: Key,
+    pub(super) version: i64,
+    to: Option<String>,
+    /// Attributes that this version does not know.
+    pub(super) carried: Attributes,
+    size_bytes: usize,
+}
+
+impl<T> Stored<T> {
+    /// Where it is.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// For a pointer: the sort key of the item that took over.
+    #[must_use]
+    pub fn points_to(&self) -> Option<&str> {
+        self.to.as_deref()
+    }
+
+    /// Bytes that DynamoDB charges for: names and values.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.size_bytes
+    }
+
+    /// What it is after `value` replaced it, or was stored where nothing was.
+    pub(super) fn replaced(old: Option<&Self>, key: &Key, value: T, size_bytes: usize) -> Self {
+        Self {
+            value,
+            key: key.clone(),
+            version: next_version(old),
+            to: None,
+            carried: old.map(|old| old.carried.clone()).unwrap_or_default(),
+            size_bytes,
+        }
+    }
+}
+
+impl<T: DeserializeOwned> Stored<T> {
+    pub(super) fn parse(mut item: Attributes) -> Result<Self, StoreError> {
+        let size_bytes = size_bytes(&item);
+        let key = Key::new(take_text(&mut item, PK).unwrap_or_default(), take_text(&mut item, SK).unwrap_or_default());
+        let version = item.remove(VERSION).and_then(|value| value.as_n().ok()?.parse().ok()).unwrap_or(0);
+        let to = take_text(&mut item, TO);
+        item.remove(TTL);
+        match decode(&mut item) {
+            Ok(value) => Ok(Self { value, key, version, to, carried: item, size_bytes }),
+            Err(detail) => Err(StoreError::Form { pk: key.pk, detail }),
+        }
+    }
+}
+
+/// Takes what an item says out of it.
+fn decode<T: DeserializeOwned>(item: &mut Attributes) -> Result<T, String> {
+    match item.remove(DATA) {
+        Some(AttributeValue::B(data)) => rmp_serde::from_slice(data.as_ref()).map_err(|error| error.to_string()),
+        Some(_) => Err(format!("{DATA} is not binary")),
+        // The first form: one attribute for each field. It has nothing to carry through.
+        None => serde_dynamo::from_item(std::mem::take(item)).map_err(|error| error.to_string()),
+    }
+}
+
+/// The version of what replaces an item.
+pub(super) fn next_version<T>(old: Option<&Stored<T>>) -> i64 {
+    old.map_or(0, |old| old.version) + 1
+}
+
+/// The item that says `value`.
+pub(super) fn encode<T: Serialize>(
+    key: &Key,
+    value: &T,
+    expires_at: Option<Timestamp>,
+) -> Result<Attributes, StoreError> {
+    let data = rmp_serde::to_vec_named(value);
+    let data = data.map_err(|error| StoreError::Form { pk: key.pk.clone(), detail: error.to_string() })?;
+    let mut item = key.attributes();
+    item.insert(DATA.to_owned(), AttributeValue::B(Blob::new(data)));
+    if let Some(end) = expires_at {
+        item.insert(TTL.to_owned(), number(end.as_second()));
+    }
+    Ok(item)
+}
+
+/// Bytes that DynamoDB charges for an item: names and values.
+pub(super) fn size_bytes(item: &Attributes) -> usize {
+    item.iter().map(|(name, value)| name.len() + value_size_bytes(value)).sum()
+}
+
+/// The size rules of DynamoDB: numbers about half their digits, maps and lists three bytes and one per element.
+fn value_size_bytes(value: &AttributeValue) -> usize {
+    match value {
+        AttributeValue::S(text) => text.len(),
+        AttributeValue::N(digits) => digits.len() / 2 + 2,
+        AttributeValue::B(blob) => blob.as_ref().len(),
+        AttributeValue::L(list) => 3 + list.iter().map(|one| 1 + value_size_bytes(one)).sum::<usize>(),
+        AttributeValue::M(map) => {
+            3 + map.iter().map(|(name, one)| 1 + name.len() + value_size_bytes(one)).sum::<usize>()
+        }
+        AttributeValue::Ss(set) => set.iter().map(String::len).sum(),
+        _ => 1,
+    }
+}
+
+pub(super) fn number(number: i64) -> AttributeValue {
+    AttributeValue::N(number.to_string())
+}
+
+pub(super) fn take_text(item: &mut Attributes, name: &str) -> Option<String> {
+    match item.remove(name) {
+        Some(AttributeValue::S(text)) => Some(text),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    type Value = BTreeMap<String, u32>;
+
+    #[test]
+    fn the_first_form_is_read_and_the_second_is_written() {
+        let key = Key::new("p", "s");
+        let mut first = key.attributes();
+        first.insert("count".into(), number(3));
+        first.insert(VERSION.into(), number(7));
+        let stored = Stored::<Value>::parse(first).unwrap();
+        assert_eq!((stored.value["count"], stored.version, stored.carried.len()), (3, 7, 0));
+        let second = encode(&key, &stored.value, None).unwrap();
+        assert_eq!(second.len(), 3, "{second:?}");
+        assert_eq!(Stored::<Value>::parse(second).unwrap().value, stored.value);
+    }
+
+    #[test]
+    fn what_a_newer_version_wrote_beside_is_carried_through() {
+        let key = Key::new("p", "s");
+        let mut newer = encode(&key, &Value::from([("count".into(), 1)]), Some(Timestamp::UNIX_EPOCH)).unwrap();
+        newer.insert("e".into(), AttributeValue::S("new".into()));
+        let stored = Stored::<Value>::parse(newer).unwrap();
+        let next = Stored::replaced(Some(&stored), &key, Value::new(), 0);
+        assert_eq!(next.carried, Attributes::from([("e".to_owned(), AttributeValue::S("new".into()))]));
+    }
+}
