@@ -1,6 +1,6 @@
 //! One platform account that Tidepost sends through, and the rules of its owner.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -187,6 +187,9 @@ pub struct Policy {
     /// What an urgent `basic` message does not wait for.
     #[serde(default = "default_basic_ignores")]
     pub basic_ignores: BTreeSet<Respect>,
+    /// How business lines share what cannot hold all of them; 1 for a line that is not named.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub business_line_weights: BTreeMap<String, f64>,
 }
 
 impl Default for Policy {
@@ -196,6 +199,7 @@ impl Default for Policy {
             minimum_gap_seconds: 0,
             caps: default_caps(),
             basic_ignores: default_basic_ignores(),
+            business_line_weights: BTreeMap::new(),
         }
     }
 }
@@ -272,6 +276,9 @@ impl CapPeriod {
     }
 }
 
+/// Weights of business lines: far enough apart for anybody, near enough for exact shares.
+const WEIGHTS: std::ops::RangeInclusive<f64> = 0.001..=1_000.0;
+
 /// Open leases plus windows must fit one item.
 const QUOTA_RULES_MAX: usize = 8;
 
@@ -345,7 +352,16 @@ impl Channel {
             ("policy.quiet_hours", has_quiet_time, "from and to are equal; use null for none"),
         ];
         let broken = ranges.into_iter().filter(|(_, holds, _)| !holds);
-        broken.map(|(field, _, message)| Invalid::new(field, "out_of_range", message)).collect()
+        let mut wrong: Vec<Invalid> =
+            broken.map(|(field, _, message)| Invalid::new(field, "out_of_range", message)).collect();
+        for (line, weight) in &self.policy.business_line_weights {
+            let at = format!("policy.business_line_weights.{line}");
+            wrong.extend(check_id(&at, line).err());
+            if !WEIGHTS.contains(weight) {
+                wrong.push(Invalid::new(at, "out_of_range", "must be 0.001 to 1000"));
+            }
+        }
+        wrong
     }
 }
 
@@ -437,8 +453,13 @@ pub(crate) mod tests {
         channel.time_zone = "Mars/Olympus".into();
         channel.quota_rules[1].id = "daily".into();
         channel.quota_rules[0].basic_share = 2.0;
+        channel.policy.business_line_weights.insert("retail".into(), 0.0);
         let wrong: Vec<String> = channel.validate().unwrap_err().into_iter().map(|invalid| invalid.field).collect();
-        assert_eq!(wrong, ["app_id", "secret_ref", "time_zone", "quota_rules[0].basic_share", "quota_rules[1].id"]);
+        let weight = "policy.business_line_weights.retail";
+        assert_eq!(
+            wrong,
+            ["app_id", "secret_ref", "time_zone", weight, "quota_rules[0].basic_share", "quota_rules[1].id"]
+        );
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub mod invalid;
 pub mod message;
 pub mod metric;
 pub mod outcome;
+pub mod pace;
 mod packed;
 pub mod person;
 pub mod profile;

@@ -12,6 +12,7 @@ mod within;
 
 pub use histogram::{BUCKETS_MAX, Histogram};
 pub use outbid::{OUTBID_MAX, Outbid, Outbids};
+pub(crate) use plan::is_drawn;
 pub use plan::{Threshold, plan};
 pub use rank::{Merit, Rank, lot};
 pub use shares::{Share, shares};
