@@ -145,8 +145,7 @@ fn check_attribute(at: &str, name: &str, value: &Value) -> Result<(), Invalid> {
             Err(Invalid::new(at, "field_too_long", message))
         }
         Value::Number(number) => {
-            let size = number.as_f64().map(f64::abs);
-            let holds = size.is_some_and(|size| size == 0.0 || NUMBERS.contains(&size));
+            let holds = number.as_f64().is_some_and(is_number);
             holds.then_some(()).ok_or_else(|| Invalid::new(at, "out_of_range", "must be 0 or between 1e-9 and 1e15"))
         }
         Value::Array(_) | Value::Object(_) => {
@@ -154,6 +153,11 @@ fn check_attribute(at: &str, name: &str, value: &Value) -> Result<(), Invalid> {
             Err(Invalid::new(at, "field_malformed", message))
         }
     }
+}
+
+/// Whether a number may be an attribute's.
+pub(crate) fn is_number(number: f64) -> bool {
+    number == 0.0 || NUMBERS.contains(&number.abs())
 }
 
 fn check_tag(at: &str, tag: &str) -> Result<(), Invalid> {

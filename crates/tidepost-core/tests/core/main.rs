@@ -11,4 +11,5 @@ mod fields;
 mod ledger;
 mod protocol;
 mod quintiles;
+mod segments;
 mod windows;
