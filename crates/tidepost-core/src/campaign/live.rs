@@ -9,6 +9,7 @@ use crate::campaign::text::Filling;
 use crate::campaign::{Campaign, DEFAULT_VARIANT, Occurrence, Variant};
 use crate::category::Urgency;
 use crate::channel::Channel;
+use crate::choice::Merit;
 use crate::decide::Offer;
 use crate::ids::{CampaignId, SubscriberId};
 use crate::invalid::Invalid;
@@ -83,6 +84,17 @@ impl<'a> Live<'a> {
             business_line: self.campaign.business_line.clone(),
             not_before: self.next_best_hour(person, channel, now),
             not_after: self.occurrence.period.closes_at,
+        }
+    }
+
+    /// What its offers are compared by, where people are expected to act on it at `expected_rate`.
+    #[must_use]
+    pub fn merit(&self, expected_rate: f64) -> Merit {
+        Merit {
+            category: self.campaign.category,
+            priority: self.campaign.priority,
+            worth: self.campaign.value * expected_rate,
+            deadline: self.occurrence.period.closes_at,
         }
     }
 

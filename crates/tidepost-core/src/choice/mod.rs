@@ -3,6 +3,7 @@
 //! Within one person the offers are compared as they are. Across people nobody is sorted: every range of the ledger counts
 //! its offers by [`Rank`] in a [`Histogram`], the sum of them gives a [`Threshold`], and each range gets its [`Share`].
 
+mod held_back;
 mod histogram;
 mod outbid;
 mod plan;
@@ -10,6 +11,7 @@ mod rank;
 mod shares;
 mod within;
 
+pub use held_back::{HeldBack, held_back};
 pub use histogram::{BUCKETS_MAX, Histogram};
 pub use outbid::{OUTBID_MAX, Outbid, Outbids};
 pub(crate) use plan::is_drawn;
