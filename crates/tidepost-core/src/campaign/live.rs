@@ -14,6 +14,7 @@ use crate::decide::Offer;
 use crate::ids::{CampaignId, SubscriberId};
 use crate::invalid::Invalid;
 use crate::person::Person;
+use crate::segment::{Facts, Segment};
 use crate::template::Template;
 
 /// A campaign with everything worked out that is the same for all people.
@@ -25,6 +26,10 @@ pub struct Live<'a> {
     pub campaign: &'a Campaign,
     /// The occurrence under way.
     pub occurrence: Occurrence,
+    /// Whom it is for; `None`: those on its list.
+    audience: Option<Segment>,
+    /// Whom the variants are for, in order.
+    variants: Vec<Segment>,
     /// The variants' words, in order; last those for everybody else.
     contents: Vec<Content>,
 }
@@ -68,7 +73,13 @@ impl<'a> Live<'a> {
             Content::compile(Source { variant: &variant.id, overrides: &variant.data, page, ..own })
         };
         let contents = campaign.variants.iter().map(of_variant).chain([Content::compile(own)]);
-        Ok(Some(Self { id, campaign, occurrence, contents: contents.collect::<Result<_, _>>()? }))
+        let contents = contents.collect::<Result<_, _>>()?;
+        let audience = campaign.segment.as_ref().map(|segment| segment.parse("segment")).transpose();
+        let variants = campaign.variants.iter().map(|variant| variant.segment.parse("variants")).collect();
+        match (audience, variants) {
+            (Ok(audience), Ok(variants)) => Ok(Some(Self { id, campaign, occurrence, audience, variants, contents })),
+            (Err(invalid), _) | (_, Err(invalid)) => Err(vec![invalid]),
+        }
     }
 
     /// The candidate send for one person at `now`.
@@ -105,11 +116,17 @@ impl<'a> Live<'a> {
         best.iter().map(|hours| hours.begins_at(&zone, now)).min().flatten()
     }
 
-    /// The variant for a person: the first whose segment they belong to. `is_member` is asked by the variant's position.
+    /// Whether a person is in the campaign's segment. A campaign for a list has none: then whoever is on the list is meant.
     #[must_use]
-    pub fn variant_for(&self, is_member: impl FnMut(usize) -> bool) -> usize {
-        let count = self.campaign.variants.len();
-        (0..count).find(is_member_of(is_member)).unwrap_or(count)
+    pub fn is_for(&self, facts: &Facts<'_>) -> bool {
+        self.audience.as_ref().is_none_or(|segment| segment.matches(facts))
+    }
+
+    /// The position of the variant for a person: the first whose segment they are in, beyond the last when in none.
+    #[must_use]
+    pub fn variant_for(&self, facts: &Facts<'_>) -> usize {
+        let first = self.variants.iter().position(|segment| segment.matches(facts));
+        first.unwrap_or(self.variants.len())
     }
 
     /// What a person is told by the variant at `variant` (beyond the last: by the campaign's own words). What is missing
@@ -120,8 +137,4 @@ impl<'a> Live<'a> {
         let filling = Filling { attributes: &person.attributes, campaign: self.id.whole(), variant: &content.variant };
         Some(Words { variant: &content.variant, data: content.data(filling), page: content.page(filling) })
     }
-}
-
-fn is_member_of(mut is_member: impl FnMut(usize) -> bool) -> impl FnMut(&usize) -> bool {
-    move |index| is_member(*index)
 }

@@ -14,6 +14,7 @@ use crate::channel::Channel;
 use crate::decide::marketing;
 use crate::ids::{CampaignId, check_id};
 use crate::invalid::Invalid;
+use crate::segment::Segment;
 use crate::template::Template;
 use crate::time::{DailyHours, plus_seconds};
 
@@ -241,7 +242,7 @@ impl CampaignRequest {
         }
         let openids = list.iter().take(LIST_MAX).enumerate();
         wrong.extend(openids.filter_map(|(index, openid)| check_id(&format!("list[{index}]"), openid).err()));
-        wrong.extend(self.segment.as_ref().and_then(|segment| segment.check("segment").err()));
+        wrong.extend(self.segment.as_ref().and_then(|segment| segment.parse("segment").err()));
         wrong
     }
 
@@ -259,7 +260,7 @@ impl CampaignRequest {
                 let message = "another variant has this id; default is whoever is in no variant";
                 wrong.push(Invalid::new(format!("{at}.id"), "duplicate", message));
             }
-            wrong.extend(variant.segment.check(&format!("{at}.segment")).err());
+            wrong.extend(variant.segment.parse(&format!("{at}.segment")).err());
         }
         wrong
     }
@@ -307,14 +308,15 @@ fn wrong_category(channel: &Channel, template: &Template, category: Category) ->
 }
 
 impl SegmentSource {
-    pub(crate) fn check(&self, at: &str) -> Result<(), Invalid> {
-        let is_empty = match self {
-            Self::Text(text) => text.trim().is_empty(),
-            Self::Json(json) => !json.is_object(),
+    /// Reads the segment that stands in `field`.
+    ///
+    /// # Errors
+    /// [`Invalid`] with the place in it that is malformed.
+    pub fn parse(&self, field: &str) -> Result<Segment, Invalid> {
+        let segment = match self {
+            Self::Text(text) => Segment::parse(text),
+            Self::Json(json) => Segment::from_json(json),
         };
-        if is_empty {
-            return Err(Invalid::new(at, "segment_malformed", "must be an expression, as text or as an object"));
-        }
-        Ok(())
+        segment.map_err(|error| error.into_invalid(field))
     }
 }

@@ -4,6 +4,7 @@ use crate::channel::tests::shop;
 use crate::ids::SubscriberId;
 use crate::invalid::Invalid;
 use crate::person::Person;
+use crate::segment::Facts;
 use crate::template::Template;
 
 fn at(text: &str) -> Timestamp {
@@ -191,11 +192,20 @@ fn everybody_gets_words_that_fit_the_template() {
 #[test]
 fn the_first_variant_that_a_person_belongs_to_counts() {
     let campaign = campaign(
-        r#"{"variants":[{"id":"a","segment":"new"},{"id":"b","segment":"silent"},{"id":"c","segment":"active"}]}"#,
+        r#"{"segment":{"tag":"vip"},"variants":[{"id":"a","segment":"tag('gold')"},{"id":"b","segment":{"tag":"silver"}}]}"#,
     );
     let live = Live::new(id(), &campaign, &template(), campaign.from).unwrap().unwrap();
-    assert_eq!(live.variant_for(|index| index > 0), 1);
-    assert_eq!(live.variant_for(|_| false), 3);
+    let zone = shop().zone();
+    let found = |tags: &[&str]| {
+        let person = Person { tags: tags.iter().map(|tag| (*tag).to_owned()).collect(), ..person("{}") };
+        let (subscriber, now) = (&person.subscribers[0], campaign.from);
+        let facts = Facts { person: &person, subscriber, cuts: None, zone: &zone, now };
+        (live.is_for(&facts), live.variant_for(&facts))
+    };
+    assert_eq!(found(&["vip", "silver", "gold"]), (true, 0));
+    assert_eq!(found(&["vip", "silver"]), (true, 1));
+    assert_eq!(found(&["vip"]), (true, 2));
+    assert_eq!(found(&["silver"]), (false, 1));
 }
 
 #[test]
