@@ -187,7 +187,8 @@ pub struct Policy {
     /// What an urgent `basic` message does not wait for.
     #[serde(default = "default_basic_ignores")]
     pub basic_ignores: BTreeSet<Respect>,
-    /// How business lines share what cannot hold all of them; 1 for a line that is not named.
+    /// How business lines share what cannot hold all of them, whatever their priorities; 1 for a line that is not named.
+    /// Without any, lines share alike where their priorities are equal.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub business_line_weights: BTreeMap<String, f64>,
 }

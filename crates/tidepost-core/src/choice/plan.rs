@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::choice::histogram::Histogram;
-use crate::choice::rank::{CLASS_SHIFT, Rank, is_basic};
+use crate::choice::rank::{BASIC, CATEGORY_SHIFT, CLASS_SHIFT, Rank};
 
 /// Where the line runs between what goes and what waits.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -44,13 +44,13 @@ impl Edge {
     const EVERYTHING: Self = Self { from: 0, taken: 0, of: 0 };
 
     /// All that is better than a class, and nothing of it.
-    fn above(class: u64, shift: u8) -> Self {
-        Self { from: (class + 1) << (CLASS_SHIFT - shift), taken: 0, of: 0 }
+    fn above(class: u64, width: u8) -> Self {
+        Self { from: (class + 1) << width, taken: 0, of: 0 }
     }
 
     /// A class as a whole, and all that is better.
-    fn with(class: u64, shift: u8) -> Self {
-        Self { from: class << (CLASS_SHIFT - shift), taken: 0, of: 0 }
+    fn with(class: u64, width: u8) -> Self {
+        Self { from: class << width, taken: 0, of: 0 }
     }
 
     /// All above a bucket, and a part of it.
@@ -91,39 +91,42 @@ pub(crate) fn is_drawn(lot: u64, taken: u64, of: u64) -> bool {
 
 /// Shares `units` among all offers, the better category first, then the higher priority.
 ///
-/// Where a category's priority does not go as a whole, its business lines share what is left by their weights (1 where
-/// none is given): what a line does not use is shared again among the others. Within its share the best offers of a line go.
-/// `basic` is outside the weights: there the best go, whoever's they are.
+/// Where a category's priority does not go as a whole, its business lines share alike what is left: what a line does not use
+/// is shared again among the others, and within its share the best offers of a line go. Where `weights` are given (1 for a
+/// line that is not named) the lines share by them, and a whole category at a time: a line then has its part whatever
+/// priority others claim. `basic` is outside all this: there the best go, whoever's they are.
 #[must_use]
 pub fn plan(offers: &Histogram, units: u64, weights: &BTreeMap<String, f64>) -> Threshold {
     let shift = offers.shift();
+    // Offers whose ranks are the same from here up are shared among the lines.
+    let class_shift = if weights.is_empty() { CLASS_SHIFT } else { CATEGORY_SHIFT };
+    let width = class_shift - shift;
     let mut left = units;
-    for class in classes(offers) {
+    for class in classes(offers, width) {
         let demands: Vec<Demand<'_>> =
-            offers.lines().map(|(line, buckets)| demand(line, buckets, class, shift)).collect();
+            offers.lines().map(|(line, buckets)| demand(line, buckets, class, width)).collect();
         let total: u64 = demands.iter().map(|demand| demand.total).sum();
         if total > left {
-            let weights = |demand: &Demand<'_>| weights.get(demand.line).copied().filter(|weight| *weight > 0.0);
-            let edges = if is_basic(class) {
+            let edges = if class >> (CATEGORY_SHIFT - class_shift) == BASIC {
                 common_edge(&demands, left)
             } else {
-                let shares = fair_shares(&demands, |demand| weights(demand).unwrap_or(1.0), left);
-                demands.iter().zip(shares).map(|(demand, share)| demand.edge(share, class, shift)).collect()
+                let shares = fair_shares(&demands, weights, left);
+                demands.iter().zip(shares).map(|(demand, share)| demand.edge(share, class, width)).collect()
             };
             let lines = demands.iter().map(|demand| demand.line.to_owned()).zip(edges).collect();
-            return Threshold { shift, lines, others: Edge::above(class, shift) };
+            return Threshold { shift, lines, others: Edge::above(class, width) };
         }
         left -= total;
     }
     Threshold { shift, lines: BTreeMap::new(), others: Edge::EVERYTHING }
 }
 
-/// Categories with priorities, the best first.
-fn classes(offers: &Histogram) -> impl Iterator<Item = u64> {
-    let class_shift = CLASS_SHIFT - offers.shift();
-    let all: BTreeSet<u64> =
-        offers.lines().flat_map(|(_, buckets)| buckets.keys().map(move |bucket| bucket >> class_shift)).collect();
-    all.into_iter().rev()
+/// The ranks without their `width` lowest bits, the best first.
+fn classes(offers: &Histogram, width: u8) -> impl Iterator<Item = u64> {
+    let of_line = |(_, buckets): (_, &BTreeMap<u64, u64>)| -> BTreeSet<u64> {
+        buckets.keys().map(|bucket| bucket >> width).collect()
+    };
+    offers.lines().flat_map(of_line).collect::<BTreeSet<u64>>().into_iter().rev()
 }
 
 /// What one business line asks for in one class.
@@ -134,8 +137,8 @@ struct Demand<'a> {
     buckets: Vec<(u64, u64)>,
 }
 
-fn demand<'a>(line: &'a str, buckets: &BTreeMap<u64, u64>, class: u64, shift: u8) -> Demand<'a> {
-    let (first, beyond) = (class << (CLASS_SHIFT - shift), (class + 1) << (CLASS_SHIFT - shift));
+fn demand<'a>(line: &'a str, buckets: &BTreeMap<u64, u64>, class: u64, width: u8) -> Demand<'a> {
+    let (first, beyond) = (class << width, (class + 1) << width);
     let buckets: Vec<(u64, u64)> =
         buckets.range(first..beyond).rev().map(|(bucket, count)| (*bucket, *count)).collect();
     Demand { line, total: buckets.iter().map(|(_, count)| count).sum(), buckets }
@@ -143,9 +146,9 @@ fn demand<'a>(line: &'a str, buckets: &BTreeMap<u64, u64>, class: u64, shift: u8
 
 impl Demand<'_> {
     /// The edge that lets the best `share` of the line through.
-    fn edge(&self, share: u64, class: u64, shift: u8) -> Edge {
-        if share >= self.total {
-            return Edge::with(class, shift);
+    fn edge(&self, share: u64, class: u64, width: u8) -> Edge {
+        if self.total > 0 && share >= self.total {
+            return Edge::with(class, width);
         }
         let mut left = share;
         for (bucket, count) in &self.buckets {
@@ -154,7 +157,7 @@ impl Demand<'_> {
             }
             left -= count;
         }
-        Edge::above(class, shift)
+        Edge::above(class, width)
     }
 }
 
@@ -187,7 +190,8 @@ fn common_edge(demands: &[Demand<'_>], units: u64) -> Vec<Edge> {
     clippy::cast_sign_loss,
     reason = "units stay far below 2^52, and a level is never below 0"
 )]
-fn fair_shares(demands: &[Demand<'_>], weight: impl Fn(&Demand<'_>) -> f64, units: u64) -> Vec<u64> {
+fn fair_shares(demands: &[Demand<'_>], weights: &BTreeMap<String, f64>, units: u64) -> Vec<u64> {
+    let weight = |demand: &Demand<'_>| weights.get(demand.line).copied().filter(|weight| *weight > 0.0).unwrap_or(1.0);
     let weights: Vec<f64> = demands.iter().map(weight).collect();
     let at_level = |level: f64| -> Vec<u64> {
         demands.iter().zip(&weights).map(|(demand, weight)| demand.total.min((weight * level) as u64)).collect()

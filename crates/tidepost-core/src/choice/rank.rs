@@ -49,33 +49,32 @@ const WORTH_BITS: u8 = 18;
 /// Bits below category and priority.
 pub(super) const CLASS_SHIFT: u8 = DEADLINE_BITS + WORTH_BITS;
 
-/// Bits of category and priority.
-const PRIORITY_BITS: u8 = 7;
+/// Bits below the category: there are 7 of priority.
+pub(super) const CATEGORY_SHIFT: u8 = CLASS_SHIFT + 7;
+
+/// The category bits of `basic`.
+pub(super) const BASIC: u64 = 2;
 
 impl Rank {
     /// The rank of an offer of this merit.
     #[must_use]
     pub fn new(merit: &Merit) -> Self {
         let category = match merit.category {
-            Category::Basic => 2_u64,
+            Category::Basic => BASIC,
             Category::Reminder => 1,
             Category::Marketing => 0,
         };
         // Also catches what is no number.
         let worth = if merit.worth > 0.0 { merit.worth.to_bits() >> (63 - WORTH_BITS) } else { 0 };
-        let class = category << PRIORITY_BITS | u64::from(merit.priority.min(100));
-        Self(class << CLASS_SHIFT | worth << DEADLINE_BITS | u64::from(!second(merit.deadline)))
+        let priority = u64::from(merit.priority.min(100));
+        let deadline = u64::from(!second(merit.deadline));
+        Self(category << CATEGORY_SHIFT | priority << CLASS_SHIFT | worth << DEADLINE_BITS | deadline)
     }
 
     /// The rank without its `shift` lowest bits.
     pub(super) fn bucket(self, shift: u8) -> u64 {
         self.0 >> shift
     }
-}
-
-/// Whether a class, as the bits from [`CLASS_SHIFT`] up, is of `basic` offers.
-pub(super) fn is_basic(class: u64) -> bool {
-    class >> PRIORITY_BITS == 2
 }
 
 /// A person's lot in a draw: evenly spread, the same whenever it is drawn with the same seed.

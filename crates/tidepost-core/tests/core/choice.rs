@@ -1,5 +1,6 @@
 //! Choice under scarcity, against plain references: sort everybody and take the best; hand out unit by unit.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -23,8 +24,8 @@ impl Offered {
         Rank::new(&self.merit)
     }
 
-    fn class(&self) -> (Category, u8) {
-        (self.merit.category, self.merit.priority)
+    fn class(&self) -> (Category, Reverse<u8>) {
+        (self.merit.category, Reverse(self.merit.priority))
     }
 }
 
@@ -56,9 +57,10 @@ fn offered(lines: usize) -> impl Strategy<Value = Vec<Offered>> {
     })
 }
 
+/// None, or of the first so many lines.
 fn weights() -> impl Strategy<Value = BTreeMap<String, f64>> {
     let weight = prop_oneof![Just(1.0), 0.1..10.0_f64];
-    proptest::collection::vec(weight, 4).prop_map(|all| LINES.map(String::from).into_iter().zip(all).collect())
+    proptest::collection::vec(weight, 0..=4).prop_map(|all| LINES.map(String::from).into_iter().zip(all).collect())
 }
 
 fn counted(offers: &[Offered]) -> Vec<Histogram> {
@@ -89,13 +91,10 @@ fn chosen<'a>(offers: &'a [Offered], units: u64, weights: &BTreeMap<String, f64>
 }
 
 /// By category and priority: how many, and what they are worth.
-fn sums<'a>(
-    offers: impl IntoIterator<Item = &'a Offered>,
-) -> BTreeMap<(Category, std::cmp::Reverse<u8>), (usize, f64)> {
+fn sums<'a>(offers: impl IntoIterator<Item = &'a Offered>) -> BTreeMap<(Category, Reverse<u8>), (usize, f64)> {
     let mut sums = BTreeMap::new();
     for offer in offers {
-        let (category, priority) = offer.class();
-        let (count, worth): &mut (usize, f64) = sums.entry((category, std::cmp::Reverse(priority))).or_default();
+        let (count, worth): &mut (usize, f64) = sums.entry(offer.class()).or_default();
         *count += 1;
         *worth += offer.merit.worth;
     }
@@ -120,7 +119,8 @@ fn handed_out(
 ) -> BTreeMap<String, usize> {
     let mut got: BTreeMap<String, usize> = BTreeMap::new();
     for _ in 0..units {
-        let level = |line: &str| (got.get(line).copied().unwrap_or(0) + 1) as f64 / weights[line];
+        let level =
+            |line: &str| (got.get(line).copied().unwrap_or(0) + 1) as f64 / weights.get(line).copied().unwrap_or(1.0);
         let wants = demands.iter().filter(|(line, demand)| got.get(**line).copied().unwrap_or(0) < **demand);
         let Some((line, _)) = wants.min_by(|(a, _), (b, _)| level(a).total_cmp(&level(b)).then_with(|| a.cmp(b)))
         else {
@@ -157,17 +157,19 @@ proptest! {
         }
     }
 
-    /// Where a category's priority does not go as a whole, its lines share by weight and each gets the best of its own.
+    /// Where a category's priority (with weights: a category) does not go as a whole, its lines share it and each gets the
+    /// best of its own.
     #[test]
     fn lines_share_by_weight_and_basic_does_not(offers in offered(4), weights in weights(), units in 0..320_usize) {
         let ours = chosen(&offers, units as u64, &weights);
         let mut left = units;
-        let mut classes: Vec<_> = offers.iter().map(Offered::class).collect();
-        classes.sort_by_key(|(category, priority)| (*category, std::cmp::Reverse(*priority)));
+        let class_of = |offer: &Offered| (offer.merit.category, Reverse(if weights.is_empty() { offer.merit.priority } else { 0 }));
+        let mut classes: Vec<_> = offers.iter().map(class_of).collect();
+        classes.sort();
         classes.dedup();
         for class in classes {
-            let of_class: Vec<&Offered> = offers.iter().filter(|offer| offer.class() == class).collect();
-            let ours: Vec<&Offered> = ours.iter().copied().filter(|offer| offer.class() == class).collect();
+            let of_class: Vec<&Offered> = offers.iter().filter(|offer| class_of(offer) == class).collect();
+            let ours: Vec<&Offered> = ours.iter().copied().filter(|offer| class_of(offer) == class).collect();
             prop_assert_eq!(ours.len(), left.min(of_class.len()), "{:?}", class);
             let total = |offers: &[&Offered]| offers.iter().map(|offer| offer.merit.worth).sum::<f64>();
             if class.0 == Category::Basic {
