@@ -16,6 +16,7 @@ pub mod dispatch;
 pub mod grant;
 pub mod ids;
 pub mod invalid;
+pub mod list;
 pub mod message;
 pub mod metric;
 mod nearest;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::channel::Platform;
@@ -28,33 +28,33 @@ pub const TAG_CHARACTERS_MAX: usize = 64;
 const NUMBERS: std::ops::RangeInclusive<f64> = 1e-9..=1e15;
 
 /// One item of `POST /v1/channels/{channel}/subscribers`. What it does not name stays as it is.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProfileRequest {
     /// The platform's name for the person.
     pub openid: String,
     /// The platform's name for the person on all of a company's channels.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub union_id: Option<String>,
     /// The backend's own name for the person.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
     /// IANA zone.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
     /// Texts, numbers, yes or no; `null` removes one.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, Value>,
     /// Labels to put on and take off.
     #[serde(default)]
     pub tags: Tags,
     /// What the person bought.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub purchases: Vec<PurchaseRequest>,
 }
 
 /// Labels to put on and take off.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tags {
     /// To put on.
@@ -66,7 +66,7 @@ pub struct Tags {
 }
 
 /// One purchase as the backend tells it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct PurchaseRequest {
     /// Makes it count once.
@@ -76,7 +76,7 @@ pub struct PurchaseRequest {
     /// How much, as a decimal.
     pub amount: String,
     /// How many things; taken and not kept.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub items: Option<u32>,
 }
 

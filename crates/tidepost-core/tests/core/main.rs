@@ -9,6 +9,7 @@
 mod choice;
 mod fields;
 mod ledger;
+mod lists;
 mod protocol;
 mod quintiles;
 mod segments;

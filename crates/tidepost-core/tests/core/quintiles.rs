@@ -8,8 +8,11 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
+use tidepost_core::ids::SubscriberId;
+use tidepost_core::person::Person;
 use tidepost_core::purchase::{Purchase, Purchases, parse_cents};
 use tidepost_core::rfm::Histograms;
+use tidepost_core::segment::{Facts, Segment};
 
 /// Days since the last purchase, number, cents.
 type Buyer = (i64, i64, i64);
@@ -127,11 +130,17 @@ fn quintiles_of_real_customers_are_those_of_a_sorted_list() {
     let people: Vec<Purchases> = customers.values().map(|(purchases, _)| purchases.clone()).collect();
     let cuts = counted(&people).cuts().unwrap();
     let expected = plain(&customers.values().map(|(_, buyer)| *buyer).collect::<Vec<_>>());
+    let highest = Segment::parse("rfm.monetary = 5").unwrap();
+    let now = Timestamp::from_second(TODAY * DAY_SECONDS).unwrap();
     let mut monetary = [0; 5];
     for (purchases, expected) in people.iter().zip(expected) {
         let ours = cuts.quintiles(purchases, &zone()).unwrap();
         assert_eq!((ours.recency, ours.frequency, ours.monetary), expected);
         monetary[usize::from(ours.monetary) - 1] += 1;
+        let person = Person { purchases: purchases.clone(), ..Person::new(&SubscriberId::new("shop", "o1")) };
+        let subscriber = &person.subscribers[0];
+        let facts = Facts { person: &person, subscriber, cuts: Some(&cuts), zone: &zone(), now };
+        assert_eq!(highest.matches(&facts), expected.2 == 5);
     }
     println!("{} customers, by monetary quintile {monetary:?}", people.len());
     assert_eq!(people.len(), 23_570);
