@@ -43,6 +43,9 @@ pub struct CampaignRow {
     /// Where its recipients are, when it has no segment.
     #[serde(rename = "l", default, skip_serializing_if = "Vec::is_empty")]
     pub list: Vec<ListPart>,
+    /// Since when the brake counts: it was started, or resumed, then.
+    #[serde(rename = "j", default, skip_serializing_if = "Option::is_none")]
+    pub judged_from: Option<Timestamp>,
     /// Tells a repetition of the request from another one.
     #[serde(rename = "h")]
     pub body_hash: String,
@@ -63,6 +66,12 @@ impl CampaignRow {
     #[must_use]
     pub fn status(&self, now: Timestamp) -> Status {
         self.control.status(self.campaign.life(), now)
+    }
+
+    /// Whether it sends at `time`.
+    #[must_use]
+    pub fn is_running(&self, time: Timestamp) -> bool {
+        self.status(time) == Status::Running
     }
 
     /// How many people its list names, each upload counted by itself.
@@ -242,7 +251,7 @@ impl Store {
         time: Timestamp,
     ) -> Result<Vec<(CampaignId, CampaignRow)>, StoreError> {
         let mut rows = self.campaigns_ending_after(channel, time).await?;
-        rows.retain(|(_, row)| row.status(time) == Status::Running);
+        rows.retain(|(_, row)| row.is_running(time));
         Ok(rows)
     }
 
@@ -253,7 +262,7 @@ impl Store {
     pub async fn change_campaign<E>(
         &self,
         id: CampaignId,
-        change: impl Fn(&CampaignRow) -> Result<CampaignRow, E>,
+        mut change: impl FnMut(&CampaignRow) -> Result<CampaignRow, E>,
     ) -> Result<Changed<E>, StoreError> {
         let Some((key, mut stored)) = self.stored_campaign(id).await? else { return Ok(Changed::Unknown) };
         for _ in 0..UPDATE_TRIES {
@@ -275,8 +284,8 @@ impl Store {
     }
 
     /// At most how many sends of a campaign may still start after a change of its state that is stored by now: dispatch
-    /// reads the state before each batch and then takes a lease, so these are the units of the channel's open leases,
-    /// whoever holds them.
+    /// takes a lease for a batch and then reads the state, so these are the units of the channel's open leases, whoever
+    /// holds them.
     ///
     /// # Errors
     /// [`StoreError`] when DynamoDB fails.
