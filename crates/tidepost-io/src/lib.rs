@@ -9,6 +9,7 @@ pub mod campaigns;
 pub mod channels;
 pub mod clock;
 pub mod config;
+pub mod events;
 pub mod http;
 pub mod ledger;
 pub mod messages;
