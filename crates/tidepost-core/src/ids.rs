@@ -49,7 +49,7 @@ impl SubscriberId {
 ///
 /// The week finds the row without an index; the hash alone decides whether two ids are the same message. As the id of an
 /// offer it may also stand for an occurrence of a campaign: see [`CampaignId::offer_id`].
-#[derive(Clone, Copy, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct MessageId {
     week: u16,
     hash: [u8; 10],

@@ -35,6 +35,7 @@ pub mod reply;
 pub mod rfm;
 pub mod segment;
 pub mod sends;
+pub mod sweep;
 pub mod template;
 pub mod time;
 pub mod token;

@@ -27,7 +27,12 @@ pub struct Histogram {
 impl Histogram {
     /// Counts one offer of a business line (empty: of none).
     pub fn add(&mut self, line: &str, rank: Rank) {
-        self.add_many(line, rank.bucket(self.shift), 1);
+        self.add_count(line, rank, 1);
+    }
+
+    /// Counts `count` offers of a business line that are equally good.
+    pub fn add_count(&mut self, line: &str, rank: Rank, count: u64) {
+        self.add_many(line, rank.bucket(self.shift), count);
         self.coarsen();
     }
 

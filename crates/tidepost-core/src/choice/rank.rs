@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::category::Category;
 use crate::digest;
@@ -37,7 +38,7 @@ impl Merit {
 ///
 /// From the top: 2 bits of category, 7 of priority, 18 of worth, 32 of deadline. The worth is kept to less than 0.8 % by
 /// the first bits of its floating-point form, which order positive numbers and are the same on every machine.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Rank(u64);
 
 /// Bits of the deadline.

@@ -94,7 +94,7 @@ fn at(range: &Histogram, line: &str, edge: Edge, shift: u8) -> u64 {
 
 /// Parts of `total` in proportion to `counts`, in whole numbers that sum to it (or to the counts, when they are less), by
 /// largest remainder; where remainders are equal the earlier part gets more.
-pub(super) fn apportion(total: u64, counts: &[u64]) -> Vec<u64> {
+pub(crate) fn apportion(total: u64, counts: &[u64]) -> Vec<u64> {
     let sum: u64 = counts.iter().sum();
     let total = total.min(sum);
     let product = |count: u64| u128::from(count) * u128::from(total);
