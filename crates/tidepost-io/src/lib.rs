@@ -10,6 +10,7 @@ pub mod channels;
 pub mod clock;
 pub mod config;
 pub mod events;
+pub mod hours;
 pub mod http;
 pub mod ledger;
 pub mod messages;
