@@ -1,8 +1,12 @@
 //! The brake: campaigns and channels that do harm stop by themselves and say why.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::invalid::Invalid;
+use crate::metric::Cell;
+use crate::outcome::Outcome;
+use crate::time::{hour_of, plus_seconds};
 
 /// When a campaign, or a channel, is paused.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
@@ -79,6 +83,91 @@ pub struct Counts {
     pub refused: u64,
     /// Complaints of people.
     pub complaints: u32,
+}
+
+impl Counts {
+    /// Adds the sends of one cell of a roll-up.
+    pub fn add(&mut self, cell: &Cell, count: u64) {
+        self.sent += count;
+        match cell.outcome {
+            Outcome::Failed => self.failed += count,
+            Outcome::Refused => self.refused += count,
+            Outcome::Delivered | Outcome::Unknown => {}
+        }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            sent: self.sent + other.sent,
+            failed: self.failed + other.failed,
+            refused: self.refused + other.refused,
+            complaints: self.complaints + other.complaints,
+        }
+    }
+
+    fn minus(self, other: Self) -> Self {
+        Self {
+            sent: self.sent.saturating_sub(other.sent),
+            failed: self.failed.saturating_sub(other.failed),
+            refused: self.refused.saturating_sub(other.refused),
+            complaints: self.complaints.saturating_sub(other.complaints),
+        }
+    }
+}
+
+/// The times that the brake looks back, in seconds: the shorter sees what breaks now among much that went well, the longer
+/// sees what fails seldom and steadily. Both begin at a full hour.
+const LOOKS_BACK_SECONDS: [i64; 2] = [600, LOOKS_BACK_MAX_SECONDS];
+
+/// The longest time that the brake looks back for sends, in seconds.
+pub const LOOKS_BACK_MAX_SECONDS: i64 = 86_400;
+
+/// How long a complaint counts, in seconds: our choice, no platform states its period.
+const COMPLAINT_COUNTS_SECONDS: i64 = 30 * 86_400;
+
+/// Where judging begins: what a person saw and resumed in spite of is not held against it again.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Baseline {
+    /// When it was started, or resumed.
+    #[serde(rename = "s")]
+    pub since: Timestamp,
+    /// What was counted by then in the full hour of that time.
+    #[serde(rename = "n")]
+    pub before: Counts,
+}
+
+impl Baseline {
+    /// Whether a complaint that was noted at `at` counts at `now`.
+    #[must_use]
+    pub fn counts_complaint(&self, at: Timestamp, now: Timestamp) -> bool {
+        at > self.since && plus_seconds(at, COMPLAINT_COUNTS_SECONDS) > now
+    }
+
+    /// Judges the sends of full hours and the complaints that count.
+    #[must_use]
+    pub fn judge(
+        &self,
+        hours: &[(Timestamp, Counts)],
+        complaints: u32,
+        thresholds: &Thresholds,
+        now: Timestamp,
+    ) -> Verdict {
+        let first = hour_of(self.since);
+        let verdicts = LOOKS_BACK_SECONDS.map(|seconds| {
+            let from = hour_of(plus_seconds(now, -seconds));
+            let recent = hours.iter().filter(|(hour, _)| *hour >= from.max(first));
+            let sum = recent.fold(Counts::default(), |sum, (_, counts)| sum.plus(*counts));
+            let sum = if from <= first { sum.minus(self.before) } else { sum };
+            judge(&Counts { complaints, ..sum }, thresholds)
+        });
+        let weight = |verdict: &Verdict| match verdict {
+            Verdict::Pause(_) => 2,
+            Verdict::Warn(_) => 1,
+            Verdict::GoOn => 0,
+        };
+        let [recent, long] = verdicts;
+        if weight(&long) > weight(&recent) { long } else { recent }
+    }
 }
 
 /// Why a campaign or a channel does not go on.
@@ -202,6 +291,45 @@ mod tests {
         assert_eq!(because.detail, "10 of 40 sends failed, the limit is 20.0 %");
         assert_eq!(serde_json::to_value(&because).unwrap()["code"], "error_rate");
         assert_eq!(PausedBecause::punished("7 days").code, PauseCode::Punished);
+    }
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    const NOON: &str = "2026-11-21T12:00:00Z";
+
+    fn verdict(baseline: Baseline, hours: &[(&str, u64, u64)], now: &str) -> Option<PauseCode> {
+        let counts = |sent, failed| Counts { sent, failed, ..Counts::default() };
+        let hours: Vec<_> = hours.iter().map(|(hour, sent, failed)| (at(hour), counts(*sent, *failed))).collect();
+        match baseline.judge(&hours, 0, &Thresholds::default(), at(now)) {
+            Verdict::Pause(because) => Some(because.code),
+            Verdict::GoOn | Verdict::Warn(_) => None,
+        }
+    }
+
+    #[test]
+    fn what_breaks_now_is_seen_behind_much_that_went_well_and_so_is_what_fails_seldom_and_steadily() {
+        let (before, after) = ("2026-11-21T11:00:00Z", "2026-11-21T12:15:00Z");
+        let baseline = Baseline::default();
+        assert_eq!(verdict(baseline, &[(before, 1_000_000, 0), (NOON, 40, 40)], after), Some(PauseCode::ErrorRate));
+        assert_eq!(verdict(baseline, &[(before, 1_000_000, 0), (NOON, 19, 19)], after), None);
+        assert_eq!(verdict(baseline, &[(before, 10, 10), (NOON, 10, 10)], after), Some(PauseCode::ErrorRate));
+        assert_eq!(verdict(baseline, &[("2026-11-20T11:00:00Z", 99, 99)], after), None, "more than a day ago");
+    }
+
+    #[test]
+    fn what_was_counted_before_it_was_resumed_is_not_held_against_it() {
+        let before = Counts { sent: 50, failed: 50, ..Counts::default() };
+        let baseline = Baseline { since: at("2026-11-21T12:10:00Z"), before };
+        let earlier = ("2026-11-21T11:00:00Z", 500, 500);
+        assert_eq!(verdict(baseline, &[earlier, (NOON, 69, 69)], "2026-11-21T12:20:00Z"), None);
+        assert_eq!(verdict(baseline, &[earlier, (NOON, 70, 70)], "2026-11-21T12:20:00Z"), Some(PauseCode::ErrorRate));
+        let next = ("2026-11-21T13:00:00Z", 20, 20);
+        assert_eq!(verdict(baseline, &[(NOON, 50, 50), next], "2026-11-21T13:20:00Z"), Some(PauseCode::ErrorRate));
+        assert!(!baseline.counts_complaint(at(NOON), at("2026-11-21T13:20:00Z")));
+        assert!(baseline.counts_complaint(at("2026-11-21T12:11:00Z"), at("2026-11-21T13:20:00Z")));
+        assert!(!baseline.counts_complaint(at("2026-11-21T12:11:00Z"), at("2026-12-22T13:20:00Z")));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tidepost_core::brake::Baseline;
 use tidepost_core::campaign::{Campaign, Control, Status};
 use tidepost_core::ids::{CampaignId, SubscriberId};
 use tidepost_core::rfm::Cuts;
@@ -43,9 +44,9 @@ pub struct CampaignRow {
     /// Where its recipients are, when it has no segment.
     #[serde(rename = "l", default, skip_serializing_if = "Vec::is_empty")]
     pub list: Vec<ListPart>,
-    /// Since when the brake counts: it was started, or resumed, then.
-    #[serde(rename = "j", default, skip_serializing_if = "Option::is_none")]
-    pub judged_from: Option<Timestamp>,
+    /// Where the brake begins to count; there once it was started.
+    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Baseline>,
     /// Tells a repetition of the request from another one.
     #[serde(rename = "h")]
     pub body_hash: String,

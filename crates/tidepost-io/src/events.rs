@@ -28,7 +28,7 @@ pub struct Complaint {
     /// What it is about, where that is known.
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
     pub campaign: Option<CampaignId>,
-    /// When it was made.
+    /// When it was noted.
     #[serde(rename = "a")]
     pub at: Timestamp,
 }
@@ -61,10 +61,10 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when DynamoDB fails.
-    pub async fn put_complaint(&self, event: &Event) -> Result<(), StoreError> {
+    pub async fn put_complaint(&self, event: &Event, now: Timestamp) -> Result<(), StoreError> {
         let key = Key::new(complaints_partition(&event.who.channel), data_encoding::HEXLOWER.encode(&hash(event)));
-        let complaint = Complaint { campaign: event.campaign, at: event.at };
-        let expires_at = plus_seconds(event.at, COMPLAINTS_KEPT_SECONDS);
+        let complaint = Complaint { campaign: event.campaign, at: now };
+        let expires_at = plus_seconds(now, COMPLAINTS_KEPT_SECONDS);
         self.put_new(&key, &complaint, Some(expires_at)).await.map(drop)
     }
 

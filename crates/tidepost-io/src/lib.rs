@@ -5,6 +5,7 @@
 
 pub mod app;
 pub mod auth;
+pub mod brakes;
 pub mod campaigns;
 pub mod channels;
 pub mod clock;

@@ -106,7 +106,7 @@ async fn note(app: &App, who: SubscriberId, events: Vec<(usize, Event)>) -> Resu
     let mut statuses = Vec::with_capacity(events.len());
     for (index, event) in &events {
         if event.kind == EventKind::Complaint {
-            app.store.put_complaint(event).await?;
+            app.store.put_complaint(event, now).await?;
         }
         let is_new = app.store.remember_event(event, now).await?;
         statuses.push((*index, if is_new { Status::Accepted } else { Status::Duplicate }));

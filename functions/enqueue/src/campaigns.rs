@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
-use tidepost_core::campaign::{CampaignRequest, CampaignView, Control};
+use tidepost_core::campaign::{CampaignCounts, CampaignRequest, CampaignView, Control};
 use tidepost_core::ids::{CampaignId, Nonce};
 use tidepost_core::invalid::Invalid;
 use tidepost_core::message::IDEMPOTENCY_SECONDS;
@@ -110,7 +110,7 @@ async fn accept(
         true => Vec::new(),
         false => vec![app.store.put_list_part(id, &campaign, &openids).await?],
     };
-    Ok(CampaignRow { campaign, control: Control::default(), list, judged_from: None, body_hash })
+    Ok(CampaignRow { campaign, control: Control::default(), list, baseline: None, body_hash })
 }
 
 /// A campaign as the API shows it.
@@ -142,5 +142,24 @@ async fn show(app: &App, request: &Request, id: &str) -> Answer {
     app.authorise(request, Right::ReadCampaigns).await?;
     let id = id_of(id)?;
     let row = app.store.campaign(id).await?.ok_or_else(unknown)?;
-    Ok(answer(200, &View::new(id, &row, app.clock.now())))
+    let (channel, now) = (&row.campaign.channel, app.clock.now());
+    let (hours, complaints, brake) = futures::try_join!(
+        app.store.hours(channel, row.campaign.from, now),
+        app.store.complaints(channel),
+        app.store.channel_brake(channel),
+    )?;
+    let complained = complaints.iter().filter(|complaint| complaint.campaign == Some(id)).count() as u64;
+    let counts = CampaignCounts::of(id, hours.iter().map(|(_, hour)| hour), complained);
+    let campaign = View::new(id, &row, now);
+    Ok(answer(200, &Shown { campaign, counts, warning: brake.warning }))
+}
+
+/// One campaign with what became of it.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    campaign: View<'a>,
+    counts: CampaignCounts,
+    /// What a person should look at before the whole channel is braked.
+    warning: Option<String>,
 }

@@ -4,11 +4,13 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use thiserror::Error;
-use tidepost_core::brake::PausedBecause;
+use tidepost_core::brake::{Baseline, Counts, PausedBecause};
 use tidepost_core::campaign::{Command, IllegalState, Live, Status};
 use tidepost_core::ids::CampaignId;
+use tidepost_core::time::hour_of;
 use tidepost_io::app::App;
 use tidepost_io::auth::Right;
+use tidepost_io::brakes::ChannelBrake;
 use tidepost_io::campaigns::{CampaignRow, Changed};
 use tidepost_io::http::{Answer, Problem, Request, json as answer};
 use tidepost_io::store::StoreError;
@@ -127,16 +129,51 @@ async fn carry_out(app: &App, id: CampaignId, verb: Verb) -> Result<CampaignRow,
         let row = app.store.campaign(id).await?.ok_or(Refused::Unknown)?;
         check_ready(app, id, &row, now).await?;
     }
+    let forgiven = if verb == Verb::Resume { forgive(app, id, now).await? } else { Forgiven::at(now) };
     let changed = app.store.change_campaign(id, |row| {
         let control = row.control.after(verb.command(), row.campaign.life(), now)?;
-        let judged_from = if verb.lets_go() { Some(now) } else { row.judged_from };
-        Ok::<_, IllegalState>(CampaignRow { control, judged_from, ..row.clone() })
+        let baseline = if verb.lets_go() { Some(forgiven.campaign) } else { row.baseline };
+        Ok::<_, IllegalState>(CampaignRow { control, baseline, ..row.clone() })
     });
     match changed.await? {
-        Changed::Done(row) => Ok(*row),
+        Changed::Done(row) => {
+            if verb == Verb::Resume {
+                let brake = ChannelBrake { baseline: forgiven.channel, warning: None };
+                app.store.put_channel_brake(&row.campaign.channel, &brake).await?;
+            }
+            Ok(*row)
+        }
         Changed::Refused(illegal) => Err(illegal.into()),
         Changed::Unknown => Err(Refused::Unknown),
     }
+}
+
+/// Where the brake begins to count, for a campaign and for its channel.
+struct Forgiven {
+    campaign: Baseline,
+    channel: Baseline,
+}
+
+impl Forgiven {
+    fn at(now: Timestamp) -> Self {
+        let baseline = Baseline { since: now, before: Counts::default() };
+        Self { campaign: baseline, channel: baseline }
+    }
+}
+
+/// Who resumes has seen what was counted by now: it does not brake again.
+async fn forgive(app: &App, id: CampaignId, now: Timestamp) -> Result<Forgiven, Refused> {
+    let row = app.store.campaign(id).await?.ok_or(Refused::Unknown)?;
+    let mut forgiven = Forgiven::at(now);
+    for (_, hour) in app.store.hours(&row.campaign.channel, hour_of(now), now).await? {
+        for (cell, count) in &hour.counts {
+            forgiven.channel.before.add(cell, *count);
+            if cell.campaign == Some(id) {
+                forgiven.campaign.before.add(cell, *count);
+            }
+        }
+    }
+    Ok(forgiven)
 }
 
 /// What was right when the campaign was made may have changed since.

@@ -3,6 +3,7 @@
 //! A campaign is a definition, never a row per recipient: who got it stands in the people's own memories.
 
 mod content;
+mod counts;
 mod live;
 mod request;
 mod schedule;
@@ -20,6 +21,7 @@ use crate::category::Category;
 use crate::ids::CampaignId;
 use crate::time::{DailyHours, Period};
 
+pub use counts::CampaignCounts;
 pub use live::{Live, Words};
 pub use request::{CampaignRequest, LIST_MAX, VARIANTS_MAX, VariantRequest};
 pub use schedule::{Schedule, Starts};
