@@ -9,6 +9,10 @@ pub struct Config {
     pub table: String,
     /// `TIDEPOST_NOW_QUEUE_URL`: the queue of single messages.
     pub now_queue_url: String,
+    /// `TIDEPOST_BULK_QUEUE_URL`: the queue of campaigns' sends.
+    pub bulk_queue_url: String,
+    /// `TIDEPOST_SWEEP_QUEUE_URL`: the queue of sweeps.
+    pub sweep_queue_url: String,
     /// `TIDEPOST_ADMIN_KEY_REF`: a secret reference to the first admin key (optional: stored keys work without it).
     pub admin_key_ref: Option<String>,
     /// `TIDEPOST_WECHAT_BASE_URL`: where WeChat's server API answers.
@@ -46,6 +50,8 @@ impl Config {
         let config = Self {
             table: required("TIDEPOST_TABLE"),
             now_queue_url: required("TIDEPOST_NOW_QUEUE_URL"),
+            bulk_queue_url: required("TIDEPOST_BULK_QUEUE_URL"),
+            sweep_queue_url: required("TIDEPOST_SWEEP_QUEUE_URL"),
             admin_key_ref: variable("TIDEPOST_ADMIN_KEY_REF"),
             wechat_base_url: variable("TIDEPOST_WECHAT_BASE_URL").unwrap_or_else(|| WECHAT_BASE_URL.to_owned()),
         };
@@ -60,7 +66,9 @@ mod tests {
     #[test]
     fn missing_variables_are_reported_together() {
         let error = Config::read(|_| None).unwrap_err();
-        assert_eq!(error.missing, ["TIDEPOST_TABLE", "TIDEPOST_NOW_QUEUE_URL"]);
+        let missing =
+            ["TIDEPOST_TABLE", "TIDEPOST_NOW_QUEUE_URL", "TIDEPOST_BULK_QUEUE_URL", "TIDEPOST_SWEEP_QUEUE_URL"];
+        assert_eq!(error.missing, missing);
     }
 
     #[test]

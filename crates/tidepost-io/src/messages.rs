@@ -240,16 +240,24 @@ impl Store {
         self.put(&key, &dirty, None).await
     }
 
+    /// The receipts of the delivery that reserved a send.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn receipts_of(&self, channel: &str, send: &RecentSend) -> Result<Vec<Receipt>, StoreError> {
+        let partition = receipt_partition(channel, send.hour());
+        let (from, to) = (format!("{}#", send.nonce), format!("{}#{LAST}", send.nonce));
+        let receipts = self.query_all(&Range { from: &from, to: &to, ..Range::all(&partition) }).await?;
+        Ok(receipts.into_iter().map(|(_, receipt)| receipt).collect())
+    }
+
     /// The best word that the receipts have on one reserved message.
     ///
     /// # Errors
     /// [`StoreError`] when DynamoDB fails.
     pub async fn receipt_of(&self, channel: &str, send: &RecentSend) -> Result<Option<Entry>, StoreError> {
-        let partition = receipt_partition(channel, send.hour());
-        let (from, to) = (format!("{}#", send.nonce), format!("{}#{LAST}", send.nonce));
-        let receipts: Vec<(String, Receipt)> =
-            self.query_all(&Range { from: &from, to: &to, ..Range::all(&partition) }).await?;
-        Ok(best(receipts.iter().filter_map(|(_, receipt)| receipt.find(send.id))))
+        let receipts = self.receipts_of(channel, send).await?;
+        Ok(best(receipts.iter().filter_map(|receipt| receipt.find(send.id))))
     }
 
     /// The reserved message of a person that the platform knows as `platform_id`, with template, topic and outcome.
@@ -263,11 +271,8 @@ impl Store {
         platform_id: &str,
     ) -> Result<Option<(RecentSend, String, String, Entry)>, StoreError> {
         for send in person.sends.iter().rev() {
-            let partition = receipt_partition(channel, send.hour());
-            let (from, to) = (format!("{}#", send.nonce), format!("{}#{LAST}", send.nonce));
-            let receipts: Vec<(String, Receipt)> =
-                self.query_all(&Range { from: &from, to: &to, ..Range::all(&partition) }).await?;
-            let found = receipts.iter().find_map(|(_, receipt)| receipt.find_platform_id(platform_id));
+            let receipts = self.receipts_of(channel, send).await?;
+            let found = receipts.iter().find_map(|receipt| receipt.find_platform_id(platform_id));
             if let Some((group, entry)) = found.filter(|(_, entry)| entry.id == send.id) {
                 return Ok(Some((*send, group.template.clone(), group.topic.clone(), entry)));
             }

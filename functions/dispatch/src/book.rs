@@ -7,9 +7,11 @@ use jiff::Timestamp;
 use tidepost_core::ids::{MessageId, Nonce};
 use tidepost_core::message::Message;
 use tidepost_core::outcome::{Ending, Outcome};
-use tidepost_core::receipt::{Entry, Receipt};
+use tidepost_core::receipt::{CampaignGroup, Entry, Receipt, RecipientEntry, recipient};
 use tidepost_core::time::hour_of;
 use tidepost_io::app::App;
+
+use crate::plan::{Candidate, Won};
 
 /// How often a receipt is written again when DynamoDB fails, beyond what the SDK tries.
 const TRIES: usize = 3;
@@ -24,6 +26,16 @@ impl Book {
         let mut hours = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let receipt = hours.entry(hour_of(counts_at)).or_default();
         receipt.add(&message.template, &message.topic, &Entry { id, at, ending: ending.clone() });
+    }
+
+    /// Notes the outcome of a campaign's recipient.
+    pub fn note_recipient(&self, candidate: &Candidate<'_>, won: &Won, counts_at: Timestamp, ending: &Ending) {
+        let mut hours = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let receipt = hours.entry(hour_of(counts_at)).or_default();
+        let message = &candidate.message;
+        let like = CampaignGroup::new(candidate.id, &won.variant, &message.template, &message.topic);
+        receipt
+            .add_recipient(like, &RecipientEntry { recipient: recipient(&candidate.offer.to), ending: ending.clone() });
     }
 
     /// Writes the receipts: one for each hour, which is one.
@@ -51,8 +63,11 @@ impl Book {
 
 /// One line per delivery.
 fn report(channel: &str, hours: &BTreeMap<Timestamp, Receipt>) {
-    let entries = || hours.values().flat_map(|receipt| &receipt.groups).flat_map(|group| group.entries());
-    let count = |outcome: Outcome| entries().filter(|entry| entry.ending.outcome == outcome).count();
+    let messages = hours.values().flat_map(|receipt| &receipt.groups).flat_map(|group| group.entries());
+    let recipients = hours.values().flat_map(|receipt| &receipt.campaigns).flat_map(|group| group.entries());
+    let outcomes = messages.map(|entry| entry.ending.outcome).chain(recipients.map(|entry| entry.ending.outcome));
+    let outcomes: Vec<Outcome> = outcomes.collect();
+    let count = |outcome: Outcome| outcomes.iter().filter(|one| **one == outcome).count();
     tracing::info!(
         channel,
         delivered = count(Outcome::Delivered),

@@ -1,5 +1,7 @@
-//! `release`, once a minute: brings back what waited, asks after what got lost, and keeps channels up to date.
+//! `release`, once a minute: sets sweeps of campaigns going, brings back what waited, asks after what got lost, and keeps
+//! channels up to date.
 
+mod campaigns;
 mod recovery;
 mod upkeep;
 mod waiting;
@@ -18,9 +20,13 @@ use tidepost_io::app::App;
 /// When a part could not finish; the next tick repeats it.
 pub async fn handle(app: &App, event: EventBridgeEvent<Value>) -> Result<(), Error> {
     let queue_is_lost = event.detail.get("queue_lost") == Some(&Value::Bool(true));
-    let (kept_up, released, recovered) =
-        futures::join!(upkeep::keep_up(app), waiting::release(app), recovery::walk(app, queue_is_lost));
-    let failed: Vec<String> = [kept_up, released, recovered].into_iter().filter_map(Result::err).collect();
+    let (kept_up, released, recovered, swept) = futures::join!(
+        upkeep::keep_up(app),
+        waiting::release(app),
+        recovery::walk(app, queue_is_lost),
+        campaigns::sweep(app)
+    );
+    let failed: Vec<String> = [kept_up, released, recovered, swept].into_iter().filter_map(Result::err).collect();
     if failed.is_empty() {
         return Ok(());
     }

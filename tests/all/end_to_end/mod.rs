@@ -1,7 +1,10 @@
 //! The whole path over real HTTP, on the embedded stack. What happened is read from the simulator, never from the core.
 
 mod callback;
+mod campaign_api;
+mod campaigns;
 mod crash;
+mod events;
 mod messages;
 mod platform_codes;
 mod proxy;
