@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -72,7 +73,7 @@ pub struct PurchaseRequest {
     /// Makes it count once.
     pub id: String,
     /// When.
-    pub at: jiff::Timestamp,
+    pub at: Timestamp,
     /// How much, as a decimal.
     pub amount: String,
     /// How many things; taken and not kept.
@@ -199,7 +200,7 @@ impl Profile {
     ///
     /// # Errors
     /// [`Invalid`] when the person was erased, or would have too many attributes or tags.
-    pub fn apply(&self, id: &SubscriberId, person: &Person, at: &str) -> Result<Person, Invalid> {
+    pub fn apply(&self, id: &SubscriberId, person: &Person, at: &str, now: Timestamp) -> Result<Person, Invalid> {
         if person.erased_at.is_some() {
             let message = "the person was erased; only a new consent brings them back";
             return Err(Invalid::new(format!("{at}.openid"), "erased", message));
@@ -217,6 +218,10 @@ impl Profile {
         next.tags.retain(|tag| !self.tags.remove.contains(tag));
         next.time_zone = self.time_zone.clone().or(next.time_zone);
         next.purchases.add(self.purchases.clone());
+        next.activity.note_known(now);
+        for at in self.purchases.iter().filter_map(|one| Timestamp::from_second(i64::from(one.at)).ok()) {
+            next.activity.note_active(at.min(now));
+        }
         let sizes = [("attributes", next.attributes.len(), ATTRIBUTES_MAX), ("tags", next.tags.len(), TAGS_MAX)];
         match sizes.into_iter().find(|(_, count, most)| count > most) {
             None => Ok(next),
@@ -236,6 +241,10 @@ mod tests {
         serde_json::from_str(json).unwrap()
     }
 
+    fn now() -> Timestamp {
+        "2026-11-21T10:00:00Z".parse().unwrap()
+    }
+
     fn id() -> SubscriberId {
         SubscriberId::new("shop", "o1")
     }
@@ -248,21 +257,23 @@ mod tests {
     fn the_contracts_item_changes_a_person_once() {
         let profile = request(CONTRACT).accept("subscribers[0]").unwrap();
         assert_eq!(profile.links(Platform::WechatOa), ["wechat/u1", "user/42"]);
-        let once = profile.apply(&id(), &Person::new(&id()), "s").unwrap();
+        let once = profile.apply(&id(), &Person::new(&id()), "s", now()).unwrap();
         assert_eq!(once.attributes["name"], "小王");
         assert_eq!((once.purchases.count(), once.purchases.total_cents()), (1, 2_933));
-        assert_eq!(profile.apply(&id(), &once, "s").unwrap(), once, "the same again is no news");
+        assert_eq!(profile.apply(&id(), &once, "s", now()).unwrap(), once, "the same again is no news");
+        let bought_at = "1997-01-12T00:00:00+08:00".parse().ok();
+        assert_eq!((once.activity.first_seen(), once.activity.last_active()), (bought_at, bought_at));
     }
 
     #[test]
     fn nothing_is_stored_of_what_is_not_there() {
         let profile = request(CONTRACT).accept("s").unwrap();
-        let person = profile.apply(&id(), &Person::new(&id()), "s").unwrap();
+        let person = profile.apply(&id(), &Person::new(&id()), "s", now()).unwrap();
         let names = |person: &Person| match serde_json::to_value(person).unwrap() {
             Value::Object(item) => item.keys().cloned().collect::<Vec<_>>(),
             other => panic!("no item: {other}"),
         };
-        assert_eq!(names(&person), ["a", "b", "r", "s", "t", "z"]);
+        assert_eq!(names(&person), ["a", "b", "r", "s", "t", "v", "z"]);
         assert_eq!(names(&Person::new(&id())), ["r", "s"]);
     }
 
@@ -273,7 +284,7 @@ mod tests {
         person.attributes.insert("age".into(), 30.into());
         person.tags.insert("vip".into());
         let change = request(r#"{"openid":"o1","attributes":{"age":null},"tags":{"remove":["vip"]}}"#);
-        let next = change.accept("s").unwrap().apply(&id(), &person, "s").unwrap();
+        let next = change.accept("s").unwrap().apply(&id(), &person, "s", now()).unwrap();
         assert_eq!(next.attributes.keys().collect::<Vec<_>>(), ["city"]);
         assert!(next.tags.is_empty());
     }
@@ -304,10 +315,10 @@ mod tests {
     fn too_many_attributes_and_erased_people_are_refused() {
         let many: Vec<String> = (0..51).map(|number| format!("\"a{number}\":1")).collect();
         let change = request(&format!(r#"{{"openid":"o1","attributes":{{{}}}}}"#, many.join(",")));
-        let refused = change.accept("s").unwrap().apply(&id(), &Person::new(&id()), "s").unwrap_err();
+        let refused = change.accept("s").unwrap().apply(&id(), &Person::new(&id()), "s", now()).unwrap_err();
         assert_eq!((refused.field.as_str(), refused.code.as_str()), ("s.attributes", "too_many"));
         let erased = Person::new(&id()).erased(jiff::Timestamp::UNIX_EPOCH);
-        let refused = request(CONTRACT).accept("s").unwrap().apply(&id(), &erased, "s").unwrap_err();
+        let refused = request(CONTRACT).accept("s").unwrap().apply(&id(), &erased, "s", now()).unwrap_err();
         assert_eq!(refused.code, "erased");
     }
 }
