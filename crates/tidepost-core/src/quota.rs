@@ -228,13 +228,6 @@ impl Quota {
         self.leases.iter().any(|lease| lease.id == id)
     }
 
-    /// Calls that may still start under leases that are open at `now`.
-    #[must_use]
-    pub fn open_units(&self, now: Timestamp) -> u64 {
-        let is_open = |lease: &&Lease| now.as_millisecond() < lease.use_by;
-        self.leases.iter().filter(is_open).map(|lease| u64::from(lease.units)).sum()
-    }
-
     /// Closes lease `id` and gives back `unused` units; `None` when it is closed already.
     #[must_use]
     pub fn give_back(&self, id: &str, unused: u32) -> Option<Self> {

@@ -26,6 +26,9 @@ const KEPT_SECONDS: i64 = 731 * 86_400;
 /// How often a change is decided again when somebody else was faster.
 const UPDATE_TRIES: usize = 12;
 
+/// How long ago a slot may have opened whose last sends are under way, in seconds.
+const SLOTS_BACK_SECONDS: i64 = 180;
+
 /// Bytes of openids in one item of a list at the most; DynamoDB takes 400 KB.
 const CHUNK_BYTES_MAX: usize = 300_000;
 
@@ -284,14 +287,15 @@ impl Store {
         Err(StoreError::Call { operation: "update", detail: "the campaign changed too often at once".to_owned() })
     }
 
-    /// At most how many sends of a campaign may still start after a change of its state that is stored by now: dispatch
-    /// takes a lease for a batch and then reads the state, so these are the units of the channel's open leases, whoever
-    /// holds them.
+    /// At most how many sends may still start on a channel after campaigns were changed and that is stored by now,
+    /// whichever campaign they were of: a flight may give a person another one than was planned.
     ///
     /// # Errors
     /// [`StoreError`] when DynamoDB fails.
     pub async fn at_most_more(&self, channel: &str, now: Timestamp) -> Result<u64, StoreError> {
-        Ok(self.quota(channel).await?.open_units(now))
+        let skew_milliseconds = self.channel(channel).await?.map_or(0, |channel| channel.skew_milliseconds);
+        let plans = self.slot_plans(channel, plus_seconds(now, -SLOTS_BACK_SECONDS)).await?;
+        Ok(plans.iter().map(|plan| plan.in_flight(now, skew_milliseconds)).sum())
     }
 
     /// Stores openids as a part of a campaign's list. It counts once the part stands in the campaign's row.

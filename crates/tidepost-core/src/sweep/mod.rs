@@ -9,6 +9,7 @@
 //! next census sees who was not reserved, and whose reservation was left without an outcome.
 
 mod contest;
+mod in_flight;
 mod plan;
 mod progress;
 mod roster;
