@@ -86,8 +86,12 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Adds the sends of one cell of a roll-up.
+    /// Adds the sends of one cell of a roll-up. Single messages that were refused are left out: nearly all of them by
+    /// Tidepost's own rules, before anything was sent.
     pub fn add(&mut self, cell: &Cell, count: u64) {
+        if cell.campaign.is_none() && cell.outcome == Outcome::Refused {
+            return;
+        }
         self.sent += count;
         match cell.outcome {
             Outcome::Failed => self.failed += count,
@@ -255,6 +259,7 @@ fn exceeds(count: u64, of: u64, limit: f64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::CampaignId;
 
     fn code(counts: Counts, thresholds: &Thresholds) -> Option<PauseCode> {
         match judge(&counts, thresholds) {
@@ -291,6 +296,25 @@ mod tests {
         assert_eq!(because.detail, "10 of 40 sends failed, the limit is 20.0 %");
         assert_eq!(serde_json::to_value(&because).unwrap()["code"], "error_rate");
         assert_eq!(PausedBecause::punished("7 days").code, PauseCode::Punished);
+    }
+
+    #[test]
+    fn messages_that_a_rule_refused_were_not_sent() {
+        let cell = |outcome, campaign| Cell {
+            template: "T".into(),
+            topic: "orders".into(),
+            outcome,
+            reason: None,
+            campaign,
+            variant: None,
+        };
+        let campaign = CampaignId::derive("shop", "k", "spring", at(NOON));
+        let mut counts = Counts::default();
+        counts.add(&cell(Outcome::Refused, None), 90);
+        counts.add(&cell(Outcome::Refused, Some(campaign)), 2);
+        counts.add(&cell(Outcome::Failed, None), 3);
+        counts.add(&cell(Outcome::Unknown, None), 1);
+        assert_eq!(counts, Counts { sent: 6, failed: 3, refused: 2, complaints: 0 });
     }
 
     fn at(text: &str) -> Timestamp {

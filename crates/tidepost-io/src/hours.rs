@@ -16,7 +16,7 @@ const CONCURRENCY: usize = 16;
 
 impl Store {
     /// The outcomes of a channel in the hours that overlap `from` to `to`, whole hours, earliest first; hours without any
-    /// may be left out.
+    /// may be left out. None when `from` is not before `to`.
     ///
     /// # Errors
     /// [`StoreError`] when DynamoDB fails.
@@ -26,6 +26,9 @@ impl Store {
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Vec<(Timestamp, HourRollup)>, StoreError> {
+        if from >= to {
+            return Ok(Vec::new());
+        }
         // How far hours are added up is read before what they add up to: an hour that moves over meanwhile is read twice and
         // counted once.
         let (until, dirty) = futures::try_join!(self.rolled_up_until(channel), self.dirty_hours())?;
