@@ -52,6 +52,8 @@ impl Place {
             table: TABLE.to_owned(),
             now_queue_url: resources.now.url.clone(),
             dead_queue_url: resources.now_dead_letters.url.clone(),
+            bulk_queue_url: resources.bulk.url.clone(),
+            sweep_queue_url: resources.sweep.url.clone(),
             admin_key_ref: None,
             wechat_base_url: simulators.to_owned(),
         };

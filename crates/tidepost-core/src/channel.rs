@@ -1,6 +1,6 @@
 //! One platform account that Tidepost sends through, and the rules of its owner.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::check_id;
 use crate::invalid::Invalid;
 use crate::quota::{WindowState, WindowView};
-use crate::time::{Calendar, Period, QuietHours, calendar_period, fixed_period, is_zone, zone};
+use crate::time::{Calendar, DailyHours, Period, calendar_period, fixed_period, is_zone, zone};
 
 /// The platforms whose mini-programs Tidepost serves.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
@@ -178,7 +178,7 @@ impl Window {
 pub struct Policy {
     /// When people are left alone, in their own zone; `null` switches it off.
     #[serde(default = "default_quiet_hours")]
-    pub quiet_hours: Option<QuietHours>,
+    pub quiet_hours: Option<DailyHours>,
     /// Least time between two sends to one person.
     #[serde(default)]
     pub minimum_gap_seconds: u32,
@@ -188,6 +188,10 @@ pub struct Policy {
     /// What an urgent `basic` message does not wait for.
     #[serde(default = "default_basic_ignores")]
     pub basic_ignores: BTreeSet<Respect>,
+    /// How business lines share what cannot hold all of them, whatever their priorities; 1 for a line that is not named.
+    /// Without any, lines share alike where their priorities are equal.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub business_line_weights: BTreeMap<String, f64>,
 }
 
 impl Default for Policy {
@@ -197,14 +201,15 @@ impl Default for Policy {
             minimum_gap_seconds: 0,
             caps: default_caps(),
             basic_ignores: default_basic_ignores(),
+            business_line_weights: BTreeMap::new(),
         }
     }
 }
 
 /// 22:00 to 08:00: our choice, no source states one (DESIGN, 'Defaults from the field').
 #[expect(clippy::unnecessary_wraps, reason = "the default of an optional field")]
-fn default_quiet_hours() -> Option<QuietHours> {
-    Some(QuietHours { from: jiff::civil::time(22, 0, 0, 0), to: jiff::civil::time(8, 0, 0, 0) })
+fn default_quiet_hours() -> Option<DailyHours> {
+    Some(DailyHours { from: jiff::civil::time(22, 0, 0, 0), to: jiff::civil::time(8, 0, 0, 0) })
 }
 
 /// Five a day per person: our choice.
@@ -273,6 +278,9 @@ impl CapPeriod {
     }
 }
 
+/// Weights of business lines: far enough apart for anybody, near enough for exact shares.
+const WEIGHTS: std::ops::RangeInclusive<f64> = 0.001..=1_000.0;
+
 /// Open leases plus windows must fit one item.
 const QUOTA_RULES_MAX: usize = 8;
 
@@ -333,7 +341,7 @@ impl Channel {
     }
 
     fn validate_pace(&self) -> Vec<Invalid> {
-        let has_quiet_time = self.policy.quiet_hours.is_none_or(|QuietHours { from, to }| from != to);
+        let has_quiet_time = self.policy.quiet_hours.is_none_or(|DailyHours { from, to }| from != to);
         let ranges = [
             ("rate_limit_per_second", self.rate_limit_per_second >= 1, "must be at least 1"),
             ("skew_milliseconds", self.skew_milliseconds <= 10_000, "must be at most 10000"),
@@ -346,7 +354,16 @@ impl Channel {
             ("policy.quiet_hours", has_quiet_time, "from and to are equal; use null for none"),
         ];
         let broken = ranges.into_iter().filter(|(_, holds, _)| !holds);
-        broken.map(|(field, _, message)| Invalid::new(field, "out_of_range", message)).collect()
+        let mut wrong: Vec<Invalid> =
+            broken.map(|(field, _, message)| Invalid::new(field, "out_of_range", message)).collect();
+        for (line, weight) in &self.policy.business_line_weights {
+            let at = format!("policy.business_line_weights.{line}");
+            wrong.extend(check_id(&at, line).err());
+            if !WEIGHTS.contains(weight) {
+                wrong.push(Invalid::new(at, "out_of_range", "must be 0.001 to 1000"));
+            }
+        }
+        wrong
     }
 }
 
@@ -463,8 +480,13 @@ pub(crate) mod tests {
         channel.time_zone = "Mars/Olympus".into();
         channel.quota_rules[1].id = "daily".into();
         channel.quota_rules[0].basic_share = 2.0;
+        channel.policy.business_line_weights.insert("retail".into(), 0.0);
         let wrong: Vec<String> = channel.validate().unwrap_err().into_iter().map(|invalid| invalid.field).collect();
-        assert_eq!(wrong, ["app_id", "secret_ref", "time_zone", "quota_rules[0].basic_share", "quota_rules[1].id"]);
+        let weight = "policy.business_line_weights.retail";
+        assert_eq!(
+            wrong,
+            ["app_id", "secret_ref", "time_zone", weight, "quota_rules[0].basic_share", "quota_rules[1].id"]
+        );
     }
 
     #[test]

@@ -298,3 +298,34 @@ fn final_refusal(reply: &Reply) -> Reason {
 fn park_in(seconds: i64, code: ReasonCode, detail: &str, now: Timestamp) -> FollowUp {
     FollowUp::Park { until: Some(plus_seconds(now, seconds)), reason: Reason::new(code, detail), exhausted: None }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::Health;
+    use crate::channel::tests::shop;
+    use crate::decide::tests::{NOON, at, offer, person, template};
+    use crate::ids::CampaignId;
+
+    /// Noon of another day, without quiet hours and caps in the way.
+    fn reserved(person: &Person, offer: &Offer, now: &str) -> Person {
+        let (channel, health, template) = (shop(), Health::default(), template());
+        let case = Case { person, offer, channel: &channel, health: &health, template: &template, now: at(now) };
+        match reserve(&case, Nonce([1; 8]), None) {
+            Step::Swap(reserved) => reserved.person,
+            other => panic!("not reserved: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_campaign_whose_reservation_is_forgotten_was_received_all_the_same() {
+        let campaign = CampaignId::derive("shop", "k", "spring", at(NOON));
+        let sent = Offer { id: campaign.offer_id(), ..offer("a") };
+        let remembered = reserved(&person(5), &sent, NOON);
+        assert!(!remembered.activity.has_received(campaign), "while it is remembered the memory is the record");
+        let later = Offer { not_after: at("2026-12-24T12:00:00+08:00"), ..offer("b") };
+        let forgotten = reserved(&remembered, &later, "2026-12-21T12:00:00+08:00");
+        assert!(forgotten.sends.find(campaign.offer_id()).is_none());
+        assert!(forgotten.activity.has_received(campaign));
+    }
+}

@@ -47,8 +47,9 @@ impl SubscriberId {
 /// The id of a single message, `m_` and 20 characters: the week it was accepted in and a hash of who asked with which
 /// Idempotency-Key.
 ///
-/// The week finds the row without an index; the hash alone decides whether two ids are the same message.
-#[derive(Clone, Copy, Eq, Hash, PartialEq)]
+/// The week finds the row without an index; the hash alone decides whether two ids are the same message. As the id of an
+/// offer it may also stand for an occurrence of a campaign: see [`CampaignId::offer_id`].
+#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct MessageId {
     week: u16,
     hash: [u8; 10],
@@ -92,7 +93,16 @@ impl MessageId {
     /// The week of acceptance, counted from the epoch.
     #[must_use]
     pub fn week(self) -> u16 {
-        self.week
+        self.week & !CAMPAIGN_BIT
+    }
+
+    /// The campaign that the offer of this id belongs to; `None` for a single message.
+    #[must_use]
+    pub fn campaign(self) -> Option<CampaignId> {
+        (self.week & CAMPAIGN_BIT != 0).then(|| {
+            let [a, b, c, d, e, f, start @ ..] = self.hash;
+            CampaignId { week: self.week(), hash: [a, b, c, d, e, f], start: u32::from_be_bytes(start) }
+        })
     }
 
     /// A number that spreads messages evenly over shards.
@@ -104,9 +114,8 @@ impl MessageId {
     /// Reads an id as it stands in the API.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let bytes =
-            data_encoding::BASE32_NOPAD.decode(text.strip_prefix("m_")?.to_ascii_uppercase().as_bytes()).ok()?;
-        Self::from_bytes(bytes.as_slice().try_into().ok()?)
+        let bytes = decode(text.strip_prefix("m_")?)?;
+        Self::from_bytes(bytes.as_slice().try_into().ok()?).filter(|id| id.campaign().is_none())
     }
 
     /// The packed form.
@@ -135,8 +144,19 @@ pub fn week_of(time: jiff::Timestamp) -> u16 {
 
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "m_{}", data_encoding::BASE32_NOPAD.encode(&self.to_bytes()).to_ascii_lowercase())
+        match self.campaign() {
+            Some(campaign) => fmt::Display::fmt(&campaign, f),
+            None => write!(f, "m_{}", encode(&self.to_bytes())),
+        }
     }
+}
+
+fn encode(bytes: &[u8]) -> String {
+    data_encoding::BASE32_NOPAD.encode(bytes).to_ascii_lowercase()
+}
+
+fn decode(text: &str) -> Option<Vec<u8>> {
+    data_encoding::BASE32_NOPAD.decode(text.to_ascii_uppercase().as_bytes()).ok()
 }
 
 impl fmt::Debug for MessageId {
@@ -154,7 +174,103 @@ impl Serialize for MessageId {
 impl<'de> Deserialize<'de> for MessageId {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("not a message id"))
+        let of_campaign = || CampaignId::parse(&text).map(CampaignId::offer_id);
+        Self::parse(&text).or_else(of_campaign).ok_or_else(|| serde::de::Error::custom("not the id of an offer"))
+    }
+}
+
+/// Tells a campaign's offer from a message; weeks stay below it until the year 2598.
+const CAMPAIGN_BIT: u16 = 1 << 15;
+
+/// The id of a campaign, `c_` and 13 characters; or of one occurrence of a recurring campaign, `c_` and 20 characters,
+/// which adds the time it starts at.
+#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct CampaignId {
+    week: u16,
+    hash: [u8; 6],
+    /// Seconds of the epoch; 0 is the campaign as a whole.
+    start: u32,
+}
+
+impl CampaignId {
+    /// The id of the campaign that `owner` (an API key's id) makes on `channel` under `key` at `now`.
+    #[must_use]
+    pub fn derive(channel: &str, owner: &str, key: &str, now: jiff::Timestamp) -> Self {
+        let digest = crate::digest::of(&[b"campaign", channel.as_bytes(), owner.as_bytes(), key.as_bytes()]);
+        let hash = digest.first_chunk::<6>().copied().unwrap_or_default();
+        Self { week: week_of(now) & !CAMPAIGN_BIT, hash, start: 0 }
+    }
+
+    /// The id of the occurrence that starts at `starts_at`.
+    #[must_use]
+    pub fn occurrence(self, starts_at: jiff::Timestamp) -> Self {
+        Self { start: crate::sends::second(starts_at).max(1), ..self }
+    }
+
+    /// The campaign that an occurrence belongs to.
+    #[must_use]
+    pub fn whole(self) -> Self {
+        Self { start: 0, ..self }
+    }
+
+    /// The week the campaign was made in, counted from the epoch.
+    #[must_use]
+    pub fn week(self) -> u16 {
+        self.week
+    }
+
+    /// Tells the campaigns of a channel apart where space is scarce; the same for all occurrences.
+    #[must_use]
+    pub fn short(self) -> [u8; 4] {
+        let [a, b, c, d, ..] = self.hash;
+        [a, b, c, d]
+    }
+
+    /// What a person's memory knows a send of this campaign, or of this occurrence, by.
+    #[must_use]
+    pub fn offer_id(self) -> MessageId {
+        let mut hash = [0; 10];
+        for (slot, byte) in hash.iter_mut().zip(self.hash.into_iter().chain(self.start.to_be_bytes())) {
+            *slot = byte;
+        }
+        MessageId { week: self.week | CAMPAIGN_BIT, hash }
+    }
+
+    /// Reads an id as it stands in the API.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut bytes = decode(text.strip_prefix("c_")?)?;
+        if bytes.len() == MessageId::SIZE_BYTES - 4 {
+            bytes.extend([0; 4]);
+        }
+        MessageId::from_bytes(bytes.as_slice().try_into().ok()?)?.campaign()
+    }
+}
+
+impl fmt::Display for CampaignId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.offer_id().to_bytes();
+        let (whole, _) = bytes.split_at(MessageId::SIZE_BYTES - 4);
+        write!(f, "c_{}", encode(if self.start == 0 { whole } else { &bytes }))
+    }
+}
+
+impl fmt::Debug for CampaignId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for CampaignId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for CampaignId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("not a campaign id"))
     }
 }
 
@@ -207,5 +323,27 @@ mod tests {
         assert_ne!(id, MessageId::derive("shop", "k_2", "order-1", now));
         assert_ne!(id, MessageId::derive("shopk", "_1", "order-1", now));
         assert_eq!(MessageId::parse("m_short"), None);
+    }
+
+    #[test]
+    fn campaign_ids_survive_text_and_bytes_and_tell_occurrences_apart() {
+        let now = "2026-11-21T10:00:00Z".parse().unwrap();
+        let id = CampaignId::derive("shop", "k_1", "spring", now);
+        let monday = id.occurrence(now);
+        for one in [id, monday] {
+            assert_eq!(CampaignId::parse(&one.to_string()), Some(one));
+            assert_eq!(MessageId::from_bytes(one.offer_id().to_bytes()).and_then(MessageId::campaign), Some(one));
+            assert_eq!(one.offer_id().to_string(), one.to_string());
+            let stored = serde_json::to_string(&one.offer_id()).unwrap();
+            assert_eq!(serde_json::from_str::<MessageId>(&stored).unwrap(), one.offer_id());
+        }
+        assert_eq!((id.to_string().len(), monday.to_string().len()), (15, 22));
+        assert_eq!((monday.whole(), monday.short()), (id, id.short()));
+        assert_ne!(monday.offer_id(), id.offer_id());
+        assert_ne!(monday.offer_id(), id.occurrence("2026-11-28T10:00:00Z".parse().unwrap()).offer_id());
+        let as_message = monday.to_string().replace("c_", "m_");
+        assert_eq!(MessageId::parse(&as_message), None, "no campaign is mistaken for a message");
+        assert_eq!(MessageId::derive("shop", "k_1", "order-1", now).campaign(), None);
+        assert_eq!(CampaignId::parse("c_1"), None);
     }
 }

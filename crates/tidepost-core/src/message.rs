@@ -158,12 +158,9 @@ impl MessageRequest {
         if let Some(line) = &self.business_line {
             wrong.extend(check_id("business_line", line).err());
         }
-        wrong.extend(self.page.as_deref().and_then(|page| check_page(page).err()));
+        wrong.extend(self.page.as_deref().and_then(|page| check_page("page", page).err()));
         let category = self.category.unwrap_or(template.category);
-        if category < template.category {
-            let message = "may only be stricter than the template's: basic, then reminder, then marketing";
-            wrong.push(Invalid::new("category", "category_too_loose", message));
-        }
+        wrong.extend(template.check_category(category).err());
         let deadline = self.deadline.unwrap_or_else(|| {
             plus_seconds(self.not_before.map_or(now, |from| from.max(now)), DEADLINE_DEFAULT_SECONDS)
         });
@@ -201,19 +198,17 @@ impl MessageRequest {
 /// Longest page, in bytes: path 128 and query 1,024 in WeChat's links (platforms.md A9).
 const PAGE_MAX_BYTES: usize = 1_152;
 
-fn check_page(page: &str) -> Result<(), Invalid> {
+/// Checks where a tap leads and names `field` when it is wrong.
+pub(crate) fn check_page(field: &str, page: &str) -> Result<(), Invalid> {
     let is_path = !page.is_empty() && !page.starts_with('/') && !page.contains("://");
     if page.len() > PAGE_MAX_BYTES {
-        return Err(Invalid::new(
-            "page",
-            "field_too_long",
-            format!("at most {PAGE_MAX_BYTES} bytes, got {}", page.len()),
-        ));
+        let message = format!("at most {PAGE_MAX_BYTES} bytes, got {}", page.len());
+        return Err(Invalid::new(field, "field_too_long", message));
     }
     if !is_path || page.chars().any(|c| c.is_whitespace() || c.is_control()) {
         let message =
             "must be a path inside the mini-program without a leading slash, such as pages/order/detail?id=42";
-        return Err(Invalid::new("page", "field_malformed", message));
+        return Err(Invalid::new(field, "field_malformed", message));
     }
     Ok(())
 }

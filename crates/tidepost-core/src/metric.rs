@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::MessageId;
+use crate::ids::CampaignId;
 use crate::outcome::{Ending, Outcome};
 use crate::reason::ReasonCode;
-use crate::receipt::Receipt;
+use crate::receipt::{CampaignGroup, Group, Receipt};
 
 /// What is counted apart. A new dimension is one field here.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -24,6 +24,12 @@ pub struct Cell {
     /// Why, unless delivered.
     #[serde(rename = "r")]
     pub reason: Option<ReasonCode>,
+    /// Which campaign they were of, if any; all its occurrences together.
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+    pub campaign: Option<CampaignId>,
+    /// Which of its variants.
+    #[serde(rename = "v", default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
 }
 
 /// One hour's roll-up of a channel.
@@ -34,29 +40,56 @@ pub struct HourRollup {
     pub counts: Vec<(Cell, u64)>,
 }
 
-/// Adds up all receipts of an hour; each message counts once, with the best word on it.
+/// Adds up all receipts of an hour; each message and each recipient counts once, with the best word on it.
 #[must_use]
 pub fn roll_up<'a>(receipts: impl IntoIterator<Item = &'a Receipt>) -> HourRollup {
-    let mut best: BTreeMap<[u8; MessageId::SIZE_BYTES], (&str, &str, Ending)> = BTreeMap::new();
-    for group in receipts.into_iter().flat_map(|receipt| &receipt.groups) {
-        for entry in group.entries() {
-            let known = best.get(&entry.id.to_bytes());
-            if known.is_none_or(|(_, _, ending)| entry.ending.outranks(ending)) {
-                best.insert(entry.id.to_bytes(), (&group.template, &group.topic, entry.ending));
+    let mut messages: Best<'_, Group> = Best::new();
+    let mut recipients: Best<'_, CampaignGroup> = Best::new();
+    for receipt in receipts {
+        for group in &receipt.groups {
+            for entry in group.entries() {
+                better(&mut messages, entry.id.to_bytes().to_vec(), group, entry.ending);
+            }
+        }
+        for group in &receipt.campaigns {
+            for entry in group.entries() {
+                let key = [&group.offer.to_bytes()[..], &entry.recipient[..]].concat();
+                better(&mut recipients, key, group, entry.ending);
             }
         }
     }
+    let of_message = |(group, ending): (&Group, Ending)| cell(&group.template, &group.topic, &ending);
+    let of_recipient = |(group, ending): (&CampaignGroup, Ending)| Cell {
+        campaign: group.offer.campaign().map(CampaignId::whole),
+        variant: Some(group.variant.clone()),
+        ..cell(&group.template, &group.topic, &ending)
+    };
     let mut counts: BTreeMap<Cell, u64> = BTreeMap::new();
-    for (template, topic, ending) in best.into_values() {
-        let cell = Cell {
-            template: template.to_owned(),
-            topic: topic.to_owned(),
-            outcome: ending.outcome,
-            reason: ending.reason.map(|reason| reason.code),
-        };
+    let cells = messages.into_values().map(of_message).chain(recipients.into_values().map(of_recipient));
+    for cell in cells {
         *counts.entry(cell).or_default() += 1;
     }
     HourRollup { counts: counts.into_iter().collect() }
+}
+
+/// The best word on each, with the group that it stands in.
+type Best<'a, G> = BTreeMap<Vec<u8>, (&'a G, Ending)>;
+
+fn better<'a, G>(best: &mut Best<'a, G>, key: Vec<u8>, group: &'a G, ending: Ending) {
+    if best.get(&key).is_none_or(|(_, known)| ending.outranks(known)) {
+        best.insert(key, (group, ending));
+    }
+}
+
+fn cell(template: &str, topic: &str, ending: &Ending) -> Cell {
+    Cell {
+        template: template.to_owned(),
+        topic: topic.to_owned(),
+        outcome: ending.outcome,
+        reason: ending.reason.as_ref().map(|reason| reason.code),
+        campaign: None,
+        variant: None,
+    }
 }
 
 /// A dimension that a report can be broken down by.

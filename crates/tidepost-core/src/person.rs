@@ -7,12 +7,14 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use crate::activity::{ACTIVITY_MAX_BYTES, Activity};
 use crate::channel::{Cap, CapScope, Channel};
+use crate::choice::{OUTBIDS_MAX_BYTES, Outbids};
 use crate::grant::{Consent, Grant, Source, Terms};
 use crate::ids::{SubscriberId, check_id};
 use crate::invalid::Invalid;
 use crate::purchase::Purchases;
-use crate::sends::{ENTRY_SIZE_BYTES, RecentSends};
+use crate::sends::{ENTRY_SIZE_BYTES, Mark, RecentSends};
 use crate::size::size_bytes;
 use crate::template::TemplateKind;
 use crate::time::{day_number, zone};
@@ -63,9 +65,15 @@ pub struct Person {
     /// What the person bought.
     #[serde(rename = "b", default, skip_serializing_if = "Purchases::is_empty")]
     pub purchases: Purchases,
+    /// What the person did.
+    #[serde(rename = "v", default, skip_serializing_if = "Activity::is_empty")]
+    pub activity: Activity,
     /// The platforms' ids that are the same on all of a company's channels, as `scope/id`.
     #[serde(rename = "u", default, skip_serializing_if = "BTreeSet::is_empty")]
     pub links: BTreeSet<String>,
+    /// Campaigns that lost the person to another of late.
+    #[serde(rename = "h", default, skip_serializing_if = "Outbids::is_empty")]
+    pub outbids: Outbids,
     /// When the person was erased, in seconds of the epoch: a tombstone that only a new consent replaces.
     #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
     pub erased_at: Option<i64>,
@@ -128,7 +136,9 @@ impl Person {
             tags,
             time_zone,
             purchases,
+            activity: _,
             links,
+            outbids: _,
             erased_at: _,
         } = self;
         let text = |text: &String| 8 + text.len();
@@ -147,6 +157,8 @@ impl Person {
             + preferences.topics.keys().map(text).sum::<usize>()
             + attributes.iter().map(|(name, one)| text(name) + value(one)).sum::<usize>()
             + tags.iter().chain(links).chain(time_zone).map(text).sum::<usize>()
+            + ACTIVITY_MAX_BYTES
+            + OUTBIDS_MAX_BYTES
             + KEY_BYTES
             + 128
     }
@@ -155,7 +167,11 @@ impl Person {
     #[must_use]
     pub fn remembered(&self, now: Timestamp) -> Self {
         let mut person = self.clone();
-        person.sends.forget(now);
+        for send in person.sends.forget(now).into_iter().filter(|send| send.mark != Mark::Refused) {
+            if let Some(campaign) = send.id.campaign() {
+                person.activity.note_received(campaign, send.at);
+            }
+        }
         person.seen.forget(now);
         person
     }
@@ -218,7 +234,9 @@ impl Person {
         // Where the records disagree either may be right: the choice only must not depend on the order.
         self.time_zone = [self.time_zone.take(), other.time_zone].into_iter().flatten().min();
         self.purchases.join(other.purchases);
+        self.activity.join(other.activity);
         self.links.extend(other.links);
+        self.outbids.join(other.outbids);
         self.erased_at = self.erased_at.filter(|_| self.subscribers.is_empty());
     }
 }

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserialize;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::channel::Platform;
@@ -33,33 +34,33 @@ pub const PROFILE_BYTES_MAX: usize = 2_048;
 const NUMBERS: std::ops::RangeInclusive<f64> = 1e-9..=1e15;
 
 /// One item of `POST /v1/channels/{channel}/subscribers`. What it does not name stays as it is.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProfileRequest {
     /// The platform's name for the person.
     pub openid: String,
     /// The platform's name for the person on all of a company's channels.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub union_id: Option<String>,
     /// The backend's own name for the person.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
     /// IANA zone.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
     /// Texts, numbers, yes or no; `null` removes one.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, Value>,
     /// Labels to put on and take off.
     #[serde(default)]
     pub tags: Tags,
     /// What the person bought.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub purchases: Vec<PurchaseRequest>,
 }
 
 /// Labels to put on and take off.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tags {
     /// To put on.
@@ -71,17 +72,17 @@ pub struct Tags {
 }
 
 /// One purchase as the backend tells it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct PurchaseRequest {
     /// Makes it count once.
     pub id: String,
     /// When.
-    pub at: jiff::Timestamp,
+    pub at: Timestamp,
     /// How much, as a decimal.
     pub amount: String,
     /// How many things; taken and not kept.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub items: Option<u32>,
 }
 
@@ -150,8 +151,7 @@ fn check_attribute(at: &str, name: &str, value: &Value) -> Result<(), Invalid> {
             Err(Invalid::new(at, "field_too_long", message))
         }
         Value::Number(number) => {
-            let size = number.as_f64().map(f64::abs);
-            let holds = size.is_some_and(|size| size == 0.0 || NUMBERS.contains(&size));
+            let holds = number.as_f64().is_some_and(is_number);
             holds.then_some(()).ok_or_else(|| Invalid::new(at, "out_of_range", "must be 0 or between 1e-9 and 1e15"))
         }
         Value::Array(_) | Value::Object(_) => {
@@ -159,6 +159,11 @@ fn check_attribute(at: &str, name: &str, value: &Value) -> Result<(), Invalid> {
             Err(Invalid::new(at, "field_malformed", message))
         }
     }
+}
+
+/// Whether a number may be an attribute's.
+pub(crate) fn is_number(number: f64) -> bool {
+    number == 0.0 || NUMBERS.contains(&number.abs())
 }
 
 fn check_tag(at: &str, tag: &str) -> Result<(), Invalid> {
@@ -200,7 +205,7 @@ impl Profile {
     ///
     /// # Errors
     /// [`Invalid`] when the person was erased, or would have too many or too long attributes or tags.
-    pub fn apply(&self, id: &SubscriberId, person: &Person, at: &str) -> Result<Person, Invalid> {
+    pub fn apply(&self, id: &SubscriberId, person: &Person, at: &str, now: Timestamp) -> Result<Person, Invalid> {
         if person.erased_at.is_some() {
             let message = "the person was erased; only a new consent brings them back";
             return Err(Invalid::new(format!("{at}.openid"), "erased", message));
@@ -218,6 +223,10 @@ impl Profile {
         next.tags.retain(|tag| !self.tags.remove.contains(tag));
         next.time_zone = self.time_zone.clone().or(next.time_zone);
         next.purchases.add(self.purchases.clone());
+        next.activity.note_known(now);
+        for at in self.purchases.iter().filter_map(|one| Timestamp::from_second(i64::from(one.at)).ok()) {
+            next.activity.note_active(at.min(now));
+        }
         let sizes = [("attributes", next.attributes.len(), ATTRIBUTES_MAX), ("tags", next.tags.len(), TAGS_MAX)];
         match sizes.into_iter().find(|(_, count, most)| count > most) {
             None if size_bytes(&(&next.attributes, &next.tags)) > PROFILE_BYTES_MAX && next != *person => {
@@ -241,6 +250,10 @@ mod tests {
         serde_json::from_str(json).unwrap()
     }
 
+    fn now() -> Timestamp {
+        "2026-11-21T10:00:00Z".parse().unwrap()
+    }
+
     fn id() -> SubscriberId {
         SubscriberId::new("shop", "o1")
     }
@@ -253,21 +266,23 @@ mod tests {
     fn the_contracts_item_changes_a_person_once() {
         let profile = request(CONTRACT).accept("subscribers[0]").unwrap();
         assert_eq!(profile.links(Platform::WechatOa), ["wechat/u1", "user/42"]);
-        let once = profile.apply(&id(), &Person::new(&id()), "s").unwrap();
+        let once = profile.apply(&id(), &Person::new(&id()), "s", now()).unwrap();
         assert_eq!(once.attributes["name"], "小王");
         assert_eq!((once.purchases.count(), once.purchases.total_cents()), (1, 2_933));
-        assert_eq!(profile.apply(&id(), &once, "s").unwrap(), once, "the same again is no news");
+        assert_eq!(profile.apply(&id(), &once, "s", now()).unwrap(), once, "the same again is no news");
+        let bought_at = "1997-01-12T00:00:00+08:00".parse().ok();
+        assert_eq!((once.activity.first_seen(), once.activity.last_active()), (bought_at, bought_at));
     }
 
     #[test]
     fn nothing_is_stored_of_what_is_not_there() {
         let profile = request(CONTRACT).accept("s").unwrap();
-        let person = profile.apply(&id(), &Person::new(&id()), "s").unwrap();
+        let person = profile.apply(&id(), &Person::new(&id()), "s", now()).unwrap();
         let names = |person: &Person| match serde_json::to_value(person).unwrap() {
             Value::Object(item) => item.keys().cloned().collect::<Vec<_>>(),
             other => panic!("no item: {other}"),
         };
-        assert_eq!(names(&person), ["a", "b", "r", "s", "t", "z"]);
+        assert_eq!(names(&person), ["a", "b", "r", "s", "t", "v", "z"]);
         assert_eq!(names(&Person::new(&id())), ["r", "s"]);
     }
 
@@ -278,7 +293,7 @@ mod tests {
         person.attributes.insert("age".into(), 30.into());
         person.tags.insert("vip".into());
         let change = request(r#"{"openid":"o1","attributes":{"age":null},"tags":{"remove":["vip"]}}"#);
-        let next = change.accept("s").unwrap().apply(&id(), &person, "s").unwrap();
+        let next = change.accept("s").unwrap().apply(&id(), &person, "s", now()).unwrap();
         assert_eq!(next.attributes.keys().collect::<Vec<_>>(), ["city"]);
         assert!(next.tags.is_empty());
     }
@@ -309,14 +324,14 @@ mod tests {
     fn too_many_attributes_and_erased_people_are_refused() {
         let many: Vec<String> = (0..51).map(|number| format!("\"a{number}\":1")).collect();
         let change = request(&format!(r#"{{"openid":"o1","attributes":{{{}}}}}"#, many.join(",")));
-        let refused = change.accept("s").unwrap().apply(&id(), &Person::new(&id()), "s").unwrap_err();
+        let refused = change.accept("s").unwrap().apply(&id(), &Person::new(&id()), "s", now()).unwrap_err();
         assert_eq!((refused.field.as_str(), refused.code.as_str()), ("s.attributes", "too_many"));
         let long: Vec<String> = (0..10).map(|number| format!("\"a{number}\":\"{}\"", "字".repeat(80))).collect();
         let change = request(&format!(r#"{{"openid":"o1","attributes":{{{}}}}}"#, long.join(",")));
-        let refused = change.accept("s").unwrap().apply(&id(), &Person::new(&id()), "s").unwrap_err();
+        let refused = change.accept("s").unwrap().apply(&id(), &Person::new(&id()), "s", now()).unwrap_err();
         assert_eq!((refused.field.as_str(), refused.code.as_str()), ("s.attributes", "too_many"));
         let erased = Person::new(&id()).erased(jiff::Timestamp::UNIX_EPOCH);
-        let refused = request(CONTRACT).accept("s").unwrap().apply(&id(), &erased, "s").unwrap_err();
+        let refused = request(CONTRACT).accept("s").unwrap().apply(&id(), &erased, "s", now()).unwrap_err();
         assert_eq!(refused.code, "erased");
     }
 }

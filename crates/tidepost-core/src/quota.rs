@@ -3,6 +3,8 @@
 //! All live windows of a channel and their open leases are one item. A lease covers every rule of the channel in one
 //! compare-and-swap: there is no state in which a call is paid in one window and not in another.
 
+mod ahead;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
@@ -185,8 +187,24 @@ impl Quota {
     /// # Errors
     /// [`Shortage`] when not even one call may start: which rule, and until when.
     pub fn lease(&self, channel: &Channel, need: Need<'_>, now: Timestamp) -> Result<(Self, Leased), Shortage> {
+        self.lease_from(channel, need, now, now)
+    }
+
+    /// Takes them ahead of time, for calls that start at `starts_at` or later: before an edge for the window that opens
+    /// there.
+    ///
+    /// # Errors
+    /// [`Shortage`] when not even one call may start: which rule, and until when.
+    pub fn lease_from(
+        &self,
+        channel: &Channel,
+        need: Need<'_>,
+        starts_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<(Self, Leased), Shortage> {
         let mut next = self.clone();
         next.forget(channel, now);
+        let now = starts_at.max(now);
         next.refuse_where_closed(channel, now)?;
         let zone = channel.zone();
         let mut units = need.units;

@@ -1,5 +1,7 @@
 //! Receipts: what a delivery leaves behind of the outcomes it saw, and how they add up.
 
+mod recipients;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -9,12 +11,17 @@ use crate::ids::MessageId;
 use crate::outcome::{Ending, Outcome, PlatformWord};
 use crate::reason::{Reason, ReasonCode};
 
+pub use recipients::{CampaignGroup, RecipientEntry, recipient};
+
 /// The outcomes that one delivery saw on one channel in one hour. Never rewritten.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Receipt {
     /// By template and topic.
     #[serde(rename = "g")]
     pub groups: Vec<Group>,
+    /// Of campaigns, by occurrence, variant, template and topic.
+    #[serde(rename = "c", default, skip_serializing_if = "Vec::is_empty")]
+    pub campaigns: Vec<CampaignGroup>,
 }
 
 /// Outcomes of messages that are alike.
@@ -70,7 +77,7 @@ impl Receipt {
     /// Whether it says nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.groups.is_empty()
+        self.groups.is_empty() && self.campaigns.is_empty()
     }
 
     /// The outcome of one message, as far as this receipt knows.

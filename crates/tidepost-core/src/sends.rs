@@ -86,9 +86,12 @@ impl RecentSends {
         Timestamp::from_second(i64::from(last)).ok()
     }
 
-    /// Forgets what nobody will ask for any more.
-    pub fn forget(&mut self, now: Timestamp) {
-        self.0.retain(|send| i64::from(send.not_after) + KEPT_SECONDS > now.as_second());
+    /// Forgets what nobody will ask for any more, and returns it.
+    pub fn forget(&mut self, now: Timestamp) -> Vec<RecentSend> {
+        let is_kept = |send: &RecentSend| i64::from(send.not_after) + KEPT_SECONDS > now.as_second();
+        let (kept, forgotten) = std::mem::take(&mut self.0).into_iter().partition(is_kept);
+        self.0 = kept;
+        forgotten
     }
 
     /// When the first entry can be forgotten that cannot be yet.

@@ -133,6 +133,15 @@ impl Template {
         if wrong.is_empty() { Ok(()) } else { Err(wrong) }
     }
 
+    /// Checks that `category` is not laxer than the template's own.
+    pub(crate) fn check_category(&self, category: Category) -> Result<(), Invalid> {
+        if category >= self.category {
+            return Ok(());
+        }
+        let message = "may only be stricter than the template's: basic, then reminder, then marketing";
+        Err(Invalid::new("category", "category_too_loose", message))
+    }
+
     /// The values that go to the platform: the caller's, completed from the fallback.
     ///
     /// # Errors

@@ -148,20 +148,27 @@ pub fn day_number(period: Calendar, zone: &TimeZone, now: Timestamp) -> i32 {
     first.since((jiff::Unit::Day, epoch)).map_or(0, |span| span.get_days())
 }
 
-/// The hours of a day in which a person is left alone; may run over midnight.
+/// The local day in `zone` of a second of the epoch, in days since 1970-01-01.
+#[must_use]
+pub fn local_day(zone: &TimeZone, second: i64) -> i64 {
+    let offset = zone.to_offset(at_second(second)).seconds();
+    second.saturating_add(i64::from(offset)).div_euclid(86_400)
+}
+
+/// Hours that come back every day, such as those in which a person is left alone; may run over midnight.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct QuietHours {
-    /// The first quiet minute, local time.
+pub struct DailyHours {
+    /// The first minute inside, local time.
     #[serde(with = "hour_minute")]
     pub from: Time,
-    /// The first minute that is not quiet any more, local time.
+    /// The first minute after, local time.
     #[serde(with = "hour_minute")]
     pub to: Time,
 }
 
-impl QuietHours {
-    /// When the quiet hours around `now` end in `zone`; `None` when `now` is not quiet.
+impl DailyHours {
+    /// When the hours around `now` end in `zone`; `None` when `now` is not inside.
     #[must_use]
     pub fn ends_at(&self, zone: &TimeZone, now: Timestamp) -> Option<Timestamp> {
         let local = now.to_zoned(zone.clone());
@@ -176,6 +183,12 @@ impl QuietHours {
         let skipped_to = |change: &Timestamp| !self.contains(change.to_zoned(zone.clone()).time());
         let changes = zone.following(now).map(|change| change.timestamp());
         Some(changes.take_while(|change| *change < end).find(skipped_to).unwrap_or(end))
+    }
+
+    /// When the hours begin next in `zone`; `None` when `now` is inside.
+    #[must_use]
+    pub fn begins_at(&self, zone: &TimeZone, now: Timestamp) -> Option<Timestamp> {
+        Self { from: self.to, to: self.from }.ends_at(zone, now)
     }
 
     fn contains(&self, time: Time) -> bool {

@@ -8,7 +8,7 @@ use tidepost_core::time::fixed_period;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::platform::{Platforms, http_client};
-use crate::queue::{DeadQueue, NowQueue};
+use crate::queue::{BulkQueue, DeadQueue, NowQueue, SweepQueue};
 use crate::secrets::Secrets;
 use crate::store::{Store, StoreError};
 
@@ -25,6 +25,10 @@ pub struct App {
     pub now_queue: NowQueue,
     /// Its dead letters.
     pub dead_queue: DeadQueue,
+    /// The queue of campaigns' sends.
+    pub bulk_queue: BulkQueue,
+    /// The queue of sweeps.
+    pub sweep_queue: SweepQueue,
     /// The reader of secrets.
     pub secrets: Secrets,
     /// The platforms' clients.
@@ -53,7 +57,9 @@ impl App {
         Ok(Self {
             store: Store::new(dynamodb(aws), config.table.clone()),
             now_queue: NowQueue::new(sqs.clone(), config.now_queue_url.clone()),
-            dead_queue: DeadQueue::new(sqs, config.dead_queue_url.clone()),
+            dead_queue: DeadQueue::new(sqs.clone(), config.dead_queue_url.clone()),
+            bulk_queue: BulkQueue::new(sqs.clone(), config.bulk_queue_url.clone()),
+            sweep_queue: SweepQueue::new(sqs, config.sweep_queue_url.clone()),
             secrets: Secrets::new(aws),
             platforms,
             config,
@@ -61,8 +67,8 @@ impl App {
         })
     }
 
-    /// When the next parked message may go as far as time and windows are concerned: what the local stack's clock must not
-    /// jump over.
+    /// When the next parked message may go as far as time and windows are concerned, and when campaigns have something to do
+    /// next: what the local stack's clock must not jump over.
     ///
     /// # Errors
     /// [`StoreError`] when DynamoDB fails.
@@ -77,7 +83,8 @@ impl App {
             let room_at = if room_at <= now { fixed_period(60, now).closes_at } else { room_at };
             next = Some(next.map_or(room_at, |next| next.min(room_at)));
         }
-        Ok(next)
+        let sweep = self.store.next_sweep(now).await?;
+        Ok([next, sweep].into_iter().flatten().min())
     }
 
     /// Builds the clients from the environment and opens the connection to DynamoDB, while the function's start still has

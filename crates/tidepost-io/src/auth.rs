@@ -49,6 +49,12 @@ pub enum Right {
     Erase,
     /// Read quota and metrics.
     Reports,
+    /// Make, start and stop campaigns.
+    Campaigns,
+    /// See campaigns and what became of them.
+    ReadCampaigns,
+    /// Report what people did.
+    Events,
 }
 
 impl Role {
@@ -56,17 +62,20 @@ impl Role {
     #[must_use]
     pub fn may(self, right: Right) -> bool {
         use Right::{
-            Erase, Grants, LookUp, Messages, Preferences, ReadMessages, ReadSetup, Reports, Subscribers, Templates,
+            Campaigns, Erase, Events, Grants, LookUp, Messages, Preferences, ReadCampaigns, ReadMessages, ReadSetup,
+            Reports, Subscribers, Templates,
         };
         match self {
             Self::Admin => true,
             Self::Operator => {
-                matches!(right, ReadSetup | Templates | Subscribers | LookUp | ReadMessages | Reports)
+                let people_and_messages = matches!(right, Subscribers | LookUp | ReadMessages);
+                people_and_messages || matches!(right, Campaigns | ReadCampaigns | ReadSetup | Reports | Templates)
             }
             Self::Sender => {
-                matches!(right, ReadSetup | Grants | Messages | ReadMessages | Subscribers | LookUp | Preferences)
+                let people = matches!(right, Events | Grants | LookUp | Preferences | Subscribers);
+                people || matches!(right, Messages | ReadMessages | ReadSetup)
             }
-            Self::Analyst => matches!(right, ReadSetup | Reports),
+            Self::Analyst => matches!(right, ReadCampaigns | ReadSetup | Reports),
             Self::Support => matches!(right, LookUp | Preferences | Erase | ReadMessages),
         }
     }

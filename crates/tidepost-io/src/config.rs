@@ -11,6 +11,10 @@ pub struct Config {
     pub now_queue_url: String,
     /// `TIDEPOST_DEAD_QUEUE_URL`: where SQS moves messages of that queue that could not be handled.
     pub dead_queue_url: String,
+    /// `TIDEPOST_BULK_QUEUE_URL`: the queue of campaigns' sends.
+    pub bulk_queue_url: String,
+    /// `TIDEPOST_SWEEP_QUEUE_URL`: the queue of sweeps.
+    pub sweep_queue_url: String,
     /// `TIDEPOST_ADMIN_KEY_REF`: a secret reference to the first admin key (optional: stored keys work without it).
     pub admin_key_ref: Option<String>,
     /// `TIDEPOST_WECHAT_BASE_URL`: where WeChat's server API answers.
@@ -49,6 +53,8 @@ impl Config {
             table: required("TIDEPOST_TABLE"),
             now_queue_url: required("TIDEPOST_NOW_QUEUE_URL"),
             dead_queue_url: required("TIDEPOST_DEAD_QUEUE_URL"),
+            bulk_queue_url: required("TIDEPOST_BULK_QUEUE_URL"),
+            sweep_queue_url: required("TIDEPOST_SWEEP_QUEUE_URL"),
             admin_key_ref: variable("TIDEPOST_ADMIN_KEY_REF"),
             wechat_base_url: variable("TIDEPOST_WECHAT_BASE_URL").unwrap_or_else(|| WECHAT_BASE_URL.to_owned()),
         };
@@ -63,7 +69,14 @@ mod tests {
     #[test]
     fn missing_variables_are_reported_together() {
         let error = Config::read(|_| None).unwrap_err();
-        assert_eq!(error.missing, ["TIDEPOST_TABLE", "TIDEPOST_NOW_QUEUE_URL", "TIDEPOST_DEAD_QUEUE_URL"]);
+        let missing = [
+            "TIDEPOST_TABLE",
+            "TIDEPOST_NOW_QUEUE_URL",
+            "TIDEPOST_DEAD_QUEUE_URL",
+            "TIDEPOST_BULK_QUEUE_URL",
+            "TIDEPOST_SWEEP_QUEUE_URL",
+        ];
+        assert_eq!(error.missing, missing);
     }
 
     #[test]

@@ -16,6 +16,12 @@ use crate::emf;
 /// Bytes of a body at the most.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
 
+/// Items of a page unless asked otherwise.
+const LIMIT_DEFAULT: usize = 100;
+
+/// Items of a page at the most.
+const LIMIT_MAX: usize = 500;
+
 /// One HTTP call.
 #[derive(Debug)]
 pub struct Request {
@@ -111,16 +117,40 @@ impl Request {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
+    /// How many items of a list are asked for.
+    ///
+    /// # Errors
+    /// [`Problem`] 422 when it is not 1 to 500.
+    pub fn limit(&self) -> Result<usize, Problem> {
+        let Some(text) = self.query.get("limit") else {
+            return Ok(LIMIT_DEFAULT);
+        };
+        let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
+        limit.ok_or_else(|| {
+            let message = format!("must be 1 to {LIMIT_MAX}");
+            Problem::invalid(vec![Invalid::new("limit", "out_of_range", message)])
+        })
+    }
+
+    /// The body, with its media type in lower case and without parameters; empty when none is named.
+    ///
+    /// # Errors
+    /// [`Problem`] 413.
+    pub fn typed_body(&self) -> Result<(String, &[u8]), Problem> {
+        if self.body.len() > BODY_BYTES_MAX {
+            return Err(Problem::new(413, "body_too_large", "the body may have 1 MiB"));
+        }
+        let media_type = self.header("content-type").unwrap_or_default().split(';').next().unwrap_or_default();
+        Ok((media_type.trim().to_ascii_lowercase(), &self.body))
+    }
+
     /// The body as JSON of a known form.
     ///
     /// # Errors
     /// [`Problem`] 413, 415, 400 when it is no JSON, 422 naming the field that does not fit.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        if self.body.len() > BODY_BYTES_MAX {
-            return Err(Problem::new(413, "body_too_large", "the body may have 1 MiB"));
-        }
-        let media_type = self.header("content-type").unwrap_or("application/json");
-        if !media_type.to_ascii_lowercase().starts_with("application/json") {
+        let (media_type, _) = self.typed_body()?;
+        if !matches!(media_type.as_str(), "" | "application/json") {
             return Err(Problem::new(415, "unsupported_media_type", "send Content-Type: application/json"));
         }
         let value: Value = serde_json::from_slice(&self.body)

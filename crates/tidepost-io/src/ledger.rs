@@ -50,9 +50,19 @@ pub fn key(id: &SubscriberId) -> Key {
     key_of(&format!("{}#{}", id.channel, id.openid))
 }
 
+/// Which of the 256 partitions a subscriber's item is in.
+#[must_use]
+pub fn prefix(id: &SubscriberId) -> u8 {
+    prefix_of(&format!("{}#{}", id.channel, id.openid))
+}
+
+fn prefix_of(name: &str) -> u8 {
+    let [prefix, ..] = tidepost_core::digest::of(&[name.as_bytes()]);
+    prefix
+}
+
 fn key_of(name: &str) -> Key {
-    let [shard, ..] = tidepost_core::digest::of(&[name.as_bytes()]);
-    Key::new(format!("P#{shard:02x}"), name)
+    Key::new(format!("P#{:02x}", prefix_of(name)), name)
 }
 
 impl Store {

@@ -5,12 +5,17 @@
 
 pub mod app;
 pub mod auth;
+pub mod brakes;
+pub mod campaigns;
 pub mod channels;
 pub mod clock;
 pub mod config;
 pub mod emf;
+pub mod events;
+pub mod hours;
 pub mod http;
 pub mod ledger;
+pub mod lineup;
 pub mod messages;
 pub mod platform;
 pub mod queue;
@@ -19,6 +24,7 @@ pub mod runtime;
 pub mod secret;
 pub mod secrets;
 pub mod store;
+pub mod sweeps;
 pub mod sync;
 pub mod tokens;
 pub mod unknown;

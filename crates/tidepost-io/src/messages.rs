@@ -283,6 +283,21 @@ impl Store {
         self.put(&Key::new(DIRTY, format!("{channel}#{}", hour_text(hour))), &dirty, None).await
     }
 
+    /// The receipts of the delivery that reserved a send.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn receipts_of(&self, channel: &str, send: &RecentSend) -> Result<Vec<Receipt>, StoreError> {
+        self.receipts_under(channel, send.hour(), send.nonce).await
+    }
+
+    async fn receipts_under(&self, channel: &str, hour: Timestamp, nonce: Nonce) -> Result<Vec<Receipt>, StoreError> {
+        let partition = receipt_partition(channel, hour);
+        let (from, to) = (format!("{nonce}#"), format!("{nonce}#{LAST}"));
+        let receipts = self.query_all(&Range { from: &from, to: &to, ..Range::all(&partition) }).await?;
+        Ok(receipts.into_iter().map(|(_, receipt)| receipt).collect())
+    }
+
     /// The best word that the receipts have on one reserved message.
     ///
     /// # Errors
@@ -302,11 +317,8 @@ impl Store {
         hour: Timestamp,
         nonce: Nonce,
     ) -> Result<Option<Entry>, StoreError> {
-        let partition = receipt_partition(channel, hour);
-        let (from, to) = (format!("{nonce}#"), format!("{nonce}#{LAST}"));
-        let receipts: Vec<(String, Receipt)> =
-            self.query_all(&Range { from: &from, to: &to, ..Range::all(&partition) }).await?;
-        Ok(best(receipts.iter().filter_map(|(_, receipt)| receipt.find(id))))
+        let receipts = self.receipts_under(channel, hour, nonce).await?;
+        Ok(best(receipts.iter().filter_map(|receipt| receipt.find(id))))
     }
 
     /// The reserved message of a person that the platform knows as `platform_id`, with template, topic and outcome.
@@ -320,11 +332,8 @@ impl Store {
         platform_id: &str,
     ) -> Result<Option<(RecentSend, String, String, Entry)>, StoreError> {
         for send in person.sends.iter().rev() {
-            let partition = receipt_partition(channel, send.hour());
-            let (from, to) = (format!("{}#", send.nonce), format!("{}#{LAST}", send.nonce));
-            let receipts: Vec<(String, Receipt)> =
-                self.query_all(&Range { from: &from, to: &to, ..Range::all(&partition) }).await?;
-            let found = receipts.iter().find_map(|(_, receipt)| receipt.find_platform_id(platform_id));
+            let receipts = self.receipts_of(channel, send).await?;
+            let found = receipts.iter().find_map(|receipt| receipt.find_platform_id(platform_id));
             if let Some((group, entry)) = found.filter(|(_, entry)| entry.id == send.id) {
                 return Ok(Some((*send, group.template.clone(), group.topic.clone(), entry)));
             }

@@ -1,4 +1,6 @@
-//! The send queue and its dead letters: versioned payloads, so that messages in flight survive a deploy.
+//! The queues and their dead letters: versioned payloads, so that what is in flight survives a deploy.
+
+use std::marker::PhantomData;
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::DisplayErrorContext;
@@ -6,7 +8,8 @@ use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use tidepost_core::ids::{MessageId, SubscriberId};
+use tidepost_core::ids::{MessageId, Nonce, SubscriberId};
+use tidepost_core::time::{Period, plus_milliseconds};
 
 /// What is on the queue of single messages. Every version that was ever shipped stays readable.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -28,47 +31,137 @@ pub struct MessageTask {
     pub not_after: Timestamp,
 }
 
-/// SQS could not take a task. The walk over the messages finds what was not queued.
+impl From<MessageTask> for NowTask {
+    fn from(task: MessageTask) -> Self {
+        Self::V1(task)
+    }
+}
+
+/// What is on the queue of campaigns' sends. Every version that was ever shipped stays readable.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(tag = "version")]
+pub enum BulkTask {
+    /// One flight of a slot.
+    #[serde(rename = "1")]
+    V1(FlightTask),
+}
+
+/// People whom live campaigns may be sent to; dispatch decides which.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct FlightTask {
+    /// The channel's id.
+    pub channel: String,
+    /// Names the flight; the same when it is queued twice.
+    pub id: Nonce,
+    /// The slot that was planned: no call starts outside of it.
+    pub slot: Period,
+    /// When the first call starts.
+    pub starts_at: Timestamp,
+    /// The recipients, by the campaign's occurrence that won them when the people were looked at.
+    pub recipients: Vec<(MessageId, Vec<String>)>,
+}
+
+impl From<FlightTask> for BulkTask {
+    fn from(task: FlightTask) -> Self {
+        Self::V1(task)
+    }
+}
+
+/// What is on the queue of sweeps. Every version that was ever shipped stays readable.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(tag = "version")]
+pub enum SweepTask {
+    /// One step of a channel's sweeping.
+    #[serde(rename = "1")]
+    V1(SweepStep),
+}
+
+/// One step of a channel's sweeping. Each may be done twice, or by two at once.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub enum SweepStep {
+    /// See what is to be done for a channel, and plan its slots.
+    Plan {
+        /// The channel's id.
+        channel: String,
+    },
+    /// Look at the people of a range.
+    Census {
+        /// The channel's id.
+        channel: String,
+        /// Which census.
+        generation: u32,
+        /// Which of its ranges.
+        range: u16,
+    },
+    /// Hand out what a slot's plan gives a range.
+    Emit {
+        /// The channel's id.
+        channel: String,
+        /// When the slot opens.
+        slot: Timestamp,
+        /// Which range.
+        range: u16,
+    },
+}
+
+impl From<SweepStep> for SweepTask {
+    fn from(step: SweepStep) -> Self {
+        Self::V1(step)
+    }
+}
+
+/// SQS could not take a task. What was not queued is found again by the walks over the ledger.
 #[derive(Debug, Error)]
 #[error("SQS: {0}")]
 pub struct QueueError(String);
 
-/// The queue of single messages.
+/// A queue of tasks of one kind.
 #[derive(Clone, Debug)]
-pub struct NowQueue {
+pub struct TaskQueue<T> {
     client: Client,
     url: String,
+    tasks: PhantomData<fn(T)>,
 }
+
+/// The queue of single messages.
+pub type NowQueue = TaskQueue<NowTask>;
+/// The queue of campaigns' sends.
+pub type BulkQueue = TaskQueue<BulkTask>;
+/// The queue of sweeps.
+pub type SweepQueue = TaskQueue<SweepTask>;
 
 /// Messages that one SendMessageBatch takes.
 const BATCH_MAX: usize = 10;
 
-impl NowQueue {
+impl<T: Serialize> TaskQueue<T> {
     /// The queue at `url`.
     #[must_use]
     pub fn new(client: Client, url: String) -> Self {
-        Self { client, url }
+        Self { client, url, tasks: PhantomData }
     }
 
-    /// Queues one message.
+    /// Queues one task.
     ///
     /// # Errors
     /// [`QueueError`] when SQS fails; it may be queued all the same.
-    pub async fn send(&self, task: MessageTask) -> Result<(), QueueError> {
-        let send = self.client.send_message().queue_url(&self.url).message_body(body(&task)?);
+    pub async fn send(&self, task: impl Into<T>) -> Result<(), QueueError> {
+        let send = self.client.send_message().queue_url(&self.url).message_body(body(&task.into())?);
         send.send().await.map(drop).map_err(|error| failed(&error))
     }
 
-    /// Queues many messages, each with the seconds that the queue holds it back (at most 900).
+    /// Queues many tasks, each with the seconds that the queue holds it back (at most 900).
     ///
     /// # Errors
     /// [`QueueError`] when SQS fails; some may be queued all the same.
-    pub async fn send_all(&self, tasks: Vec<(MessageTask, i32)>) -> Result<(), QueueError> {
-        for chunk in tasks.chunks(BATCH_MAX) {
-            let entries = chunk.iter().enumerate().map(|(index, (task, delay_seconds))| {
+    pub async fn send_all(&self, tasks: Vec<(impl Into<T>, i32)>) -> Result<(), QueueError> {
+        let bodies = tasks.into_iter().map(|(task, delay_seconds)| Ok((body(&task.into())?, delay_seconds)));
+        let bodies = bodies.collect::<Result<Vec<(String, i32)>, QueueError>>()?;
+        for chunk in bodies.chunks(BATCH_MAX) {
+            let entries = chunk.iter().enumerate().map(|(index, (body, delay_seconds))| {
                 let entry = SendMessageBatchRequestEntry::builder()
                     .id(index.to_string())
-                    .message_body(body(task)?)
+                    .message_body(body)
                     .delay_seconds(*delay_seconds);
                 entry.build().map_err(|error| QueueError(error.to_string()))
             });
@@ -138,6 +231,14 @@ fn failed(error: &(impl std::error::Error + 'static)) -> QueueError {
     QueueError(DisplayErrorContext(error).to_string())
 }
 
-fn body(task: &MessageTask) -> Result<String, QueueError> {
-    serde_json::to_string(&NowTask::V1(task.clone())).map_err(|error| QueueError(error.to_string()))
+fn body(task: &impl Serialize) -> Result<String, QueueError> {
+    serde_json::to_string(task).map_err(|error| QueueError(error.to_string()))
+}
+
+/// Whole seconds for the queue to hold back what is wanted `ahead_milliseconds` before `at`.
+#[must_use]
+pub fn delay_until(at: Timestamp, ahead_milliseconds: i64, now: Timestamp) -> i32 {
+    let wanted = plus_milliseconds(at, -ahead_milliseconds);
+    let seconds = (wanted.as_millisecond() - now.as_millisecond()).div_euclid(1_000);
+    i32::try_from(seconds.clamp(0, 900)).unwrap_or(0)
 }

@@ -42,6 +42,21 @@ impl Store {
         need: Need<'_>,
         now: Timestamp,
     ) -> Result<Result<Leased, Shortage>, StoreError> {
+        self.lease_from(id, channel, need, now, now).await
+    }
+
+    /// Leases units for calls that start at `starts_at` or later.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails: units may have been taken then and stay unused.
+    pub async fn lease_from(
+        &self,
+        id: &str,
+        channel: &Channel,
+        need: Need<'_>,
+        starts_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<Result<Leased, Shortage>, StoreError> {
         let key = key(id);
         let mut stored: Option<Stored<Quota>> = self.get(&key).await?;
         let mut asked: Option<Leased> = None;
@@ -51,7 +66,7 @@ impl Store {
                 // An earlier try of ours had succeeded unheard.
                 return Ok(Ok(leased));
             }
-            let (next, leased) = match quota.lease(channel, need, now) {
+            let (next, leased) = match quota.lease_from(channel, need, starts_at, now) {
                 Ok(leased) => leased,
                 Err(shortage) => return Ok(Err(shortage)),
             };

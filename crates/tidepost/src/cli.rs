@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{channel, demo, key, message, metrics, quota, send, stores, subscriber, template, up};
+use crate::commands::{campaign, channel, demo, key, message, metrics, quota, send, stores, subscriber, template, up};
 
 /// Subscription messages at the edge of quota windows: the local stack and the client of its API.
 #[derive(Debug, Parser)]
@@ -19,6 +19,8 @@ Examples:
   tidepost up                                  run the whole stack on this machine
   tidepost channel put shop channel.json       set a channel up
   tidepost send --channel shop --openid o1 --template TMPL_A --data thing1=咖啡
+  tidepost subscribers import people.csv --channel shop
+  tidepost campaign create spring.json --start
 
 Exit codes:
   0 done
@@ -45,6 +47,9 @@ pub enum Command {
     /// Templates
     #[command(subcommand)]
     Template(template::Command),
+    /// Campaigns
+    #[command(subcommand)]
+    Campaign(campaign::Command),
     /// Send one message
     Send(Box<send::Args>),
     /// Messages
@@ -55,7 +60,7 @@ pub enum Command {
     /// A channel's counts
     Metrics(metrics::Args),
     /// Subscribers
-    #[command(subcommand)]
+    #[command(subcommand, visible_alias = "subscribers")]
     Subscriber(subscriber::Command),
 }
 

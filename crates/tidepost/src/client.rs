@@ -35,6 +35,7 @@ pub struct Call<'a> {
     path: Vec<&'a str>,
     query: Vec<(&'a str, String)>,
     body: Option<&'a Value>,
+    text: Option<(&'static str, &'a str)>,
     idempotency_key: Option<&'a str>,
 }
 
@@ -42,7 +43,7 @@ impl<'a> Call<'a> {
     /// A call of `/v1/` and these segments, which may hold any text.
     #[must_use]
     pub fn new(method: Method, path: &[&'a str]) -> Self {
-        Self { method, path: path.to_vec(), query: Vec::new(), body: None, idempotency_key: None }
+        Self { method, path: path.to_vec(), query: Vec::new(), body: None, text: None, idempotency_key: None }
     }
 
     /// With a parameter, if it has a value.
@@ -56,6 +57,13 @@ impl<'a> Call<'a> {
     #[must_use]
     pub fn body(mut self, body: &'a Value) -> Self {
         self.body = Some(body);
+        self
+    }
+
+    /// With a body of another media type than JSON.
+    #[must_use]
+    pub fn text(mut self, media_type: &'static str, text: &'a str) -> Self {
+        self.text = Some((media_type, text));
         self
     }
 
@@ -108,6 +116,9 @@ impl Client {
         let mut request = self.http.request(call.method, url).bearer_auth(self.key.expose()).query(&call.query);
         if let Some(body) = call.body {
             request = request.json(body);
+        }
+        if let Some((media_type, text)) = call.text {
+            request = request.header("content-type", media_type).body(text.to_owned());
         }
         if let Some(key) = call.idempotency_key {
             request = request.header("idempotency-key", key);

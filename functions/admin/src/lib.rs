@@ -2,6 +2,7 @@
 
 mod channels;
 mod erasure;
+mod held_back;
 mod keys;
 mod list;
 mod profiles;

@@ -2,14 +2,7 @@
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use tidepost_core::invalid::Invalid;
 use tidepost_io::http::{Problem, Request};
-
-/// Items of a page unless asked otherwise.
-const LIMIT_DEFAULT: usize = 100;
-
-/// Items of a page at the most.
-const LIMIT_MAX: usize = 500;
 
 /// One item of a list: its id and what else there is.
 #[derive(Serialize)]
@@ -21,23 +14,12 @@ struct Item<T> {
 
 /// The page that `request` asks for of `all`, which is sorted by id. The cursor is the last id of the page before.
 pub fn page<T: Serialize>(request: &Request, all: impl IntoIterator<Item = (String, T)>) -> Result<Value, Problem> {
-    let limit = limit(request)?;
+    let limit = request.limit()?;
     let after = request.query.get("cursor").map(String::as_str).unwrap_or_default();
     let mut rest = all.into_iter().skip_while(|(id, _)| id.as_str() <= after);
     let items: Vec<Item<T>> = rest.by_ref().take(limit).map(|(id, value)| Item { id, value }).collect();
     let next_cursor = items.last().map(|item| item.id.clone()).filter(|_| rest.next().is_some());
     Ok(json!({ "items": items, "next_cursor": next_cursor }))
-}
-
-fn limit(request: &Request) -> Result<usize, Problem> {
-    let Some(text) = request.query.get("limit") else {
-        return Ok(LIMIT_DEFAULT);
-    };
-    let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
-    limit.ok_or_else(|| {
-        let message = format!("must be 1 to {LIMIT_MAX}");
-        Problem::invalid(vec![Invalid::new("limit", "out_of_range", message)])
-    })
 }
 
 #[cfg(test)]

@@ -123,8 +123,9 @@ async fn change(
     (index, profile): (usize, &Profile),
 ) -> Result<Result<Status, Invalid>, StoreError> {
     let mut result = Ok(Status::Unchanged);
+    let now = app.clock.now();
     let decide = |person: &Person| {
-        let next = match profile.apply(id, person, &format!("subscribers[{index}]")) {
+        let next = match profile.apply(id, person, &format!("subscribers[{index}]"), now) {
             Ok(next) => next,
             Err(invalid) => {
                 result = Err(invalid);

@@ -15,7 +15,7 @@ use tidepost_io::auth::Right;
 use tidepost_io::channels::ChannelState;
 use tidepost_io::http::{Answer, Problem, Request, json as answer};
 
-use crate::{erasure, profiles};
+use crate::{erasure, held_back, profiles};
 
 /// Routes below `/v1/channels/{channel}/subscribers`.
 pub async fn route(app: &App, request: &Request, channel: &str) -> Answer {
@@ -25,6 +25,7 @@ pub async fn route(app: &App, request: &Request, channel: &str) -> Answer {
         ("POST", []) => profiles::update(app, request, channel).await,
         ("GET", [openid]) => look_up(app, request, &id(openid)).await,
         ("DELETE", [openid]) => erase(app, request, &id(openid)).await,
+        ("GET", [openid, "held-back"]) => held_back::show(app, request, &id(openid)).await,
         ("PUT", [openid, "preferences"]) => prefer(app, request, &id(openid)).await,
         _ => Err(crate::no_route()),
     }

@@ -149,6 +149,11 @@ async fn hear(
     let change = |person: &Person| {
         let mut person = person.clone();
         statuses = heard.iter().flat_map(|heard| person.hear(to, heard, now)).collect();
+        for ((_, report), status) in reports.iter().zip(&statuses) {
+            if *status != HeardStatus::Duplicate && person.erased_at.is_none() {
+                person.activity.note_active(report.at.unwrap_or(now).min(now));
+            }
+        }
         statuses.iter().any(|status| *status != HeardStatus::Duplicate).then_some(person)
     };
     let entry = app.store.update_person(to, change).await?;

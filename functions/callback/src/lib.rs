@@ -1,5 +1,6 @@
-//! `callback`: what people answered, from the platforms and from backends, becomes grants in the ledger.
+//! `callback`: what people answered and did, from the platforms and from backends, goes into the ledger.
 
+mod events;
 mod grants;
 mod platform;
 mod sent;
@@ -23,6 +24,7 @@ async fn route(app: &App, request: &Request) -> Answer {
         ("GET", ["callbacks", channel]) => platform::verify(app, channel, request).await,
         ("POST", ["callbacks", channel]) => platform::receive(app, channel, request).await,
         ("POST", ["v1", "channels", channel, "grants"]) => grants::report(app, channel, request).await,
+        ("POST", ["v1", "events"]) => events::report(app, request).await,
         _ => Err(Problem::not_found("there is no such route")),
     }
 }

@@ -131,7 +131,11 @@ async fn hear(
     let change = |person: &tidepost_core::person::Person| {
         let mut person = person.clone();
         let statuses = person.hear(to, &heard, now);
-        statuses.iter().any(|status| *status != HeardStatus::Duplicate).then_some(person)
+        let is_new = statuses.iter().any(|status| *status != HeardStatus::Duplicate);
+        if is_new && person.erased_at.is_none() {
+            person.activity.note_active(event.created_at.min(now));
+        }
+        is_new.then_some(person)
     };
     app.store.update_person(to, change).await.map(drop)
 }

@@ -86,7 +86,12 @@ impl Delivery<'_> {
             let is_repeat = entry.person().sends.find(offer.id).is_some_and(|send| send.mark != Mark::Reserved);
             let case = case(self.state, candidate.template, &entry, offer, now);
             let reserved = match reserve(&case, self.nonce, tried.as_ref().map(|(payment, _)| payment)) {
-                Step::Swap(reserved) => reserved,
+                Step::Swap(mut reserved) => {
+                    if let Some(won) = &candidate.won {
+                        reserved.person.outbids.note(won.campaign, &won.losers, now);
+                    }
+                    reserved
+                }
                 Step::Ours(payment) => {
                     let hour = tried.map_or(now, |(_, hour)| hour);
                     return Ok(Some(Held { payment, hour, is_repeat }));
@@ -165,7 +170,10 @@ impl Delivery<'_> {
     }
 
     fn note(&self, candidate: &Candidate<'_>, held: &Held, at: Timestamp, ending: &Ending) {
-        self.book.note(candidate.id, &candidate.message, held.hour, at, ending);
+        match &candidate.won {
+            None => self.book.note(candidate.id, &candidate.message, held.hour, at, ending),
+            Some(won) => self.book.note_recipient(candidate, won, held.hour, ending),
+        }
     }
 
     /// Gets what another call needs: time, a unit, and another token than the one that was rejected. Otherwise says how the message is held back.
@@ -307,8 +315,10 @@ impl Delivery<'_> {
             tracing::warn!(id = %candidate.id, %error, "the platform's event will not settle this unknown outcome");
         }
         let until = plus_seconds(self.app.clock.now(), REPEAT_SECONDS);
-        let may_have_another =
-            candidate.message.category == Category::Basic && !held.is_repeat && until < candidate.message.deadline;
+        let may_have_another = candidate.won.is_none()
+            && candidate.message.category == Category::Basic
+            && !held.is_repeat
+            && until < candidate.message.deadline;
         let is_allowed = may_have_another && self.allow_repeat(candidate).await;
         match self.app.store.is_told_by_event(to, candidate.id, held.hour, self.nonce).await {
             Ok(false) if is_allowed => {

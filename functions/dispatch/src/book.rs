@@ -7,11 +7,13 @@ use jiff::Timestamp;
 use tidepost_core::ids::{MessageId, Nonce};
 use tidepost_core::message::Message;
 use tidepost_core::outcome::{Ending, Outcome};
-use tidepost_core::receipt::{Entry, Receipt};
+use tidepost_core::receipt::{CampaignGroup, Entry, Receipt, RecipientEntry, recipient};
 use tidepost_core::time::hour_of;
 use tidepost_io::app::App;
 use tidepost_io::clock::random;
 use tidepost_io::emf;
+
+use crate::plan::{Candidate, Won};
 
 /// How often a receipt is written again when DynamoDB fails, beyond what the SDK tries.
 const TRIES: usize = 3;
@@ -27,10 +29,25 @@ pub struct Book {
 impl Book {
     /// Notes an outcome; `counts_at` lies in the hour that the message counts in.
     pub fn note(&self, id: MessageId, message: &Message, counts_at: Timestamp, at: Timestamp, ending: &Ending) {
-        *self.counts.lock().unwrap_or_else(PoisonError::into_inner).entry(ending.outcome).or_default() += 1;
+        self.count(ending.outcome);
         let mut hours = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let receipt = hours.entry(hour_of(counts_at)).or_default();
         receipt.add(&message.template, &message.topic, &Entry { id, at, ending: ending.clone() });
+    }
+
+    /// Notes the outcome of a campaign's recipient.
+    pub fn note_recipient(&self, candidate: &Candidate<'_>, won: &Won, counts_at: Timestamp, ending: &Ending) {
+        self.count(ending.outcome);
+        let mut hours = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let receipt = hours.entry(hour_of(counts_at)).or_default();
+        let message = &candidate.message;
+        let like = CampaignGroup::new(candidate.id, &won.variant, &message.template, &message.topic);
+        receipt
+            .add_recipient(like, &RecipientEntry { recipient: recipient(&candidate.offer.to), ending: ending.clone() });
+    }
+
+    fn count(&self, outcome: Outcome) {
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner).entry(outcome).or_default() += 1;
     }
 
     /// Writes what was noted since the last time: one receipt for each hour, which is one.

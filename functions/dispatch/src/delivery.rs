@@ -69,17 +69,7 @@ pub async fn run(app: &App, channel: &str, ids: &[MessageId]) -> Result<Unfinish
     emf::platform(state.channel.platform);
     let nonce = Nonce(random());
     let plan = plan(app, &state, ids, nonce).await?;
-    let delivery = Delivery {
-        app,
-        channel,
-        state: &state,
-        nonce,
-        ends_at: plus_seconds(app.clock.now(), BUDGET_SECONDS),
-        book: Book::default(),
-        token: Mutex::new(Secret::new(String::new())),
-        halt: Mutex::default(),
-        unfinished: Mutex::default(),
-    };
+    let delivery = Delivery::new(app, channel, &state, nonce);
     for (id, message, hold) in plan.held {
         delivery.hold(id, &message, hold).await;
     }
@@ -89,6 +79,23 @@ pub async fn run(app: &App, channel: &str, ids: &[MessageId]) -> Result<Unfinish
     delivery.book.report(channel);
     sent?;
     Ok(delivery.unfinished.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+impl<'a> Delivery<'a> {
+    /// A delivery of which nothing has happened yet.
+    pub fn new(app: &'a App, channel: &'a str, state: &'a ChannelState, nonce: Nonce) -> Self {
+        Self {
+            app,
+            channel,
+            state,
+            nonce,
+            ends_at: plus_seconds(app.clock.now(), BUDGET_SECONDS),
+            book: Book::default(),
+            token: Mutex::new(Secret::new(String::new())),
+            halt: Mutex::default(),
+            unfinished: Mutex::default(),
+        }
+    }
 }
 
 impl Delivery<'_> {
@@ -140,7 +147,7 @@ impl Delivery<'_> {
     }
 
     /// Sends under a lease: one at a time per subscriber, each at its own start.
-    async fn send_leased(&self, candidates: Vec<Candidate<'_>>, lease: &str, leased: &Leased) {
+    pub async fn send_leased(&self, candidates: Vec<Candidate<'_>>, lease: &str, leased: &Leased) {
         let mut lines: BTreeMap<SubscriberId, Vec<(Timestamp, Candidate<'_>)>> = BTreeMap::new();
         for (index, candidate) in (0..).zip(candidates) {
             lines.entry(candidate.offer.to.clone()).or_default().push((leased.start(index), candidate));
@@ -186,6 +193,10 @@ impl Delivery<'_> {
 
     /// Parks a message or ends it unsent. When that cannot be written down it goes back to the queue.
     pub async fn hold(&self, id: MessageId, message: &Message, hold: Hold) {
+        if id.campaign().is_some() {
+            // Nothing is kept of recipients: whoever is not reserved is found by the next census.
+            return;
+        }
         let done = match hold {
             Hold::Wait { until, reason } => self.park(id, message, until, reason).await,
             Hold::Refuse(reason) => self.end_unsent(id, message, reason).await,

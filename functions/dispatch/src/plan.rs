@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tidepost_core::category::Category;
 use tidepost_core::decide::{Case, Hold, Offer, decide};
 use tidepost_core::dispatch::{Step, reserve};
-use tidepost_core::ids::{MessageId, Nonce, SubscriberId};
+use tidepost_core::ids::{CampaignId, MessageId, Nonce, SubscriberId};
 use tidepost_core::message::{Message, Standing};
 use tidepost_core::reason::{Reason, ReasonCode};
 use tidepost_core::template::Template;
@@ -28,6 +28,19 @@ pub struct Candidate<'a> {
     pub template: &'a Template,
     /// The person as read with the batch.
     pub entry: Entry,
+    /// For a campaign: which one, and whom it outbid.
+    pub won: Option<Won>,
+}
+
+/// What a campaign's candidate is beyond a message.
+#[derive(Debug)]
+pub struct Won {
+    /// The campaign.
+    pub campaign: CampaignId,
+    /// The variant that the person gets.
+    pub variant: String,
+    /// The campaigns that lost the person to it.
+    pub losers: Vec<[u8; 4]>,
 }
 
 /// What a batch comes to.
@@ -92,7 +105,7 @@ fn sort<'a>(
         Some(Step::Elsewhere(_)) => return,
     };
     match hold {
-        None => plan.go.push(Candidate { id, message, offer, template, entry }),
+        None => plan.go.push(Candidate { id, message, offer, template, entry, won: None }),
         Some(hold) => plan.held.push((id, message, hold)),
     }
 }

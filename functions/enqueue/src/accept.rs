@@ -39,7 +39,8 @@ pub async fn accept(app: &App, request: &Request) -> Answer {
     Ok(told(id, &message))
 }
 
-fn idempotency_key(request: &Request) -> Result<&str, Problem> {
+/// The key that names the request.
+pub fn idempotency_key(request: &Request) -> Result<&str, Problem> {
     let key = request.header("idempotency-key").unwrap_or_default();
     let is_printable = key.bytes().all(|byte| (0x20..0x7f).contains(&byte));
     let wrong = |code: &str, message: &str| Problem::invalid(vec![Invalid::new("Idempotency-Key", code, message)]);
@@ -51,7 +52,7 @@ fn idempotency_key(request: &Request) -> Result<&str, Problem> {
 }
 
 /// Tells one body from another, whatever the order of its fields and its white space.
-fn body_hash(body: &Value) -> String {
+pub fn body_hash(body: &Value) -> String {
     digest::of(&[body.to_string().as_bytes()]).iter().take(12).map(|byte| format!("{byte:02x}")).collect()
 }
 

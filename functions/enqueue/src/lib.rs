@@ -1,9 +1,14 @@
-//! `enqueue`: takes messages, says what will happen to them, and puts them on their way.
+//! `enqueue`: takes messages, says what will happen to them, and puts them on their way; takes campaigns and commands to
+//! them.
 
 mod accept;
+mod campaigns;
+mod control;
+mod recipients;
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use lambda_runtime::Error;
+use serde_json::Value;
 use tidepost_core::ids::MessageId;
 use tidepost_core::message::view;
 use tidepost_io::app::App;
@@ -18,11 +23,24 @@ pub async fn handle(app: &App, event: ApiGatewayV2httpRequest) -> Result<ApiGate
     Ok(answer(route(app, &Request::from_event(event)).await))
 }
 
+/// Answers whatever invokes the function on Lambda: a call of the API, or EventBridge with a command to a campaign.
+///
+/// # Errors
+/// When an event's command could not be carried out, so that Lambda tries again and then keeps the event.
+pub async fn handle_any(app: &App, event: Value) -> Result<Value, Error> {
+    if event.get("requestContext").is_some() {
+        return Ok(serde_json::to_value(handle(app, serde_json::from_value(event)?).await?)?);
+    }
+    control::ordered(app, &event).await?;
+    Ok(Value::Null)
+}
+
 async fn route(app: &App, request: &Request) -> Answer {
     let (method, path) = request.route();
     match (method, path.as_slice()) {
         ("POST", ["v1", "messages"]) => accept::accept(app, request).await,
         ("GET", ["v1", "messages", id]) => look_up(app, id, request).await,
+        (_, ["v1", "campaigns", ..]) => campaigns::route(app, request).await,
         _ => Err(Problem::not_found("there is no such route")),
     }
 }

@@ -1,7 +1,9 @@
-//! `metrics`: adds receipts up to roll-ups, an hour at a time.
+//! `metrics`: adds receipts up to roll-ups, an hour at a time, and puts the brake on what does harm.
 //!
 //! Every roll-up is computed from all receipts of its hour and replaces the one before, so that running twice, or dying
 //! in between, changes nothing.
+
+mod brake;
 
 use aws_lambda_events::eventbridge::EventBridgeEvent;
 use jiff::Timestamp;
@@ -40,6 +42,7 @@ pub async fn handle(app: &App, _event: EventBridgeEvent<Value>) -> Result<(), Er
     }
     for channel in app.store.channels().await?.keys() {
         failed = advance(app, channel, now).await.err().or(failed);
+        failed = brake::brake(app, channel, now).await.err().or(failed);
     }
     failed.map_or(Ok(()), |error| Err(error.into()))
 }

@@ -1,6 +1,8 @@
-//! `release`, once a minute: brings back what waited, asks after what got lost, and keeps channels up to date.
+//! `release`, once a minute: sets sweeps of campaigns going, brings back what waited, asks after what got lost, and keeps
+//! channels up to date.
 
 mod dead_letters;
+mod campaigns;
 mod recovery;
 mod upkeep;
 mod waiting;
@@ -22,9 +24,13 @@ pub async fn handle(app: &App, event: EventBridgeEvent<Value>) -> Result<(), Err
     // First what the others build upon: a window that is open again lets what waits go in this very tick, and a message
     // among the dead letters ends as one before the walk ends it like any other.
     let (reopened, buried) = futures::join!(upkeep::reopen_windows(app), dead_letters::settle(app));
-    let (synced, released, recovered) =
-        futures::join!(upkeep::sync_templates(app), waiting::release(app), recovery::walk(app, queue_is_lost));
-    let parts = [reopened, buried, synced, released, recovered];
+    let (synced, released, recovered, swept) = futures::join!(
+        upkeep::sync_templates(app),
+        waiting::release(app),
+        recovery::walk(app, queue_is_lost),
+        campaigns::sweep(app)
+    );
+    let parts = [reopened, buried, synced, released, recovered, swept];
     let failed: Vec<String> = parts.into_iter().filter_map(Result::err).collect();
     if failed.is_empty() {
         return Ok(());

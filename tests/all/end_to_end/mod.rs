@@ -1,9 +1,12 @@
 //! The whole path over real HTTP, on the embedded stack. What happened is read from the simulator, never from the core.
 
 mod callback;
+mod campaign_api;
+mod campaigns;
 mod crash;
 mod dead_letters;
 mod delivery;
+mod events;
 mod messages;
 mod platform_codes;
 mod proxy;

@@ -6,6 +6,8 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tidepost_core::brake::PauseCode;
+use tidepost_core::campaign::Status as CampaignStatus;
 use tidepost_core::category::Category;
 use tidepost_core::ids::{MessageId, SubscriberId};
 use tidepost_core::message::{Message, Status, summary};
@@ -14,6 +16,7 @@ use tidepost_core::person::Person;
 use tidepost_core::quota::Quota;
 use tidepost_core::reason::ReasonCode;
 use tidepost_core::receipt::Receipt;
+use tidepost_io::campaigns::CampaignRow;
 use tidepost_io::queue::NowTask;
 
 use super::{read, root};
@@ -92,6 +95,17 @@ fn the_first_quota() {
     assert!(quota.holds("0102030405060708"));
     let back = quota.give_back("0102030405060708", 5).unwrap();
     assert!(!back.holds("0102030405060708"));
+}
+
+#[test]
+fn the_first_campaign() {
+    let row: CampaignRow = current("items/campaign_v1.json");
+    let during = "2026-11-22T00:00:00Z".parse().unwrap();
+    assert_eq!((row.status(during), row.listed()), (CampaignStatus::Paused, 3));
+    assert_eq!(row.control.paused_because().unwrap().code, PauseCode::Complaints);
+    let sent = row.baseline.map(|baseline| baseline.before.sent);
+    assert_eq!((sent, row.campaign.variants[0].id.as_str()), (Some(7), "new"));
+    assert_eq!(row.campaign.data["thing1"], "{{attributes.name|您}}的春茶到了");
 }
 
 /// The vectors are the ones that were handed over, where the folder that they came in is beside the repository.

@@ -5,7 +5,7 @@ pub(crate) mod caps;
 mod deadline;
 mod erased;
 mod grant;
-mod marketing;
+pub(crate) mod marketing;
 mod memory;
 mod minimum_gap;
 mod not_before;

@@ -6,7 +6,11 @@
     reason = "a test that is wrong about its own data fails there"
 )]
 
+mod choice;
 mod fields;
 mod ledger;
+mod lists;
 mod protocol;
+mod quintiles;
+mod segments;
 mod windows;

@@ -279,6 +279,19 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when DynamoDB fails or an item has an unknown form.
     pub async fn query<T: DeserializeOwned>(&self, range: &Range<'_>) -> Result<Page<T>, StoreError> {
+        let (items, next) = self.query_stored(range, true).await?;
+        Ok(Page { items: items.into_iter().map(|Stored { key, value, .. }| (key.sk, value)).collect(), next })
+    }
+
+    /// Reads a page with all that is known of its items; unless `consistent` it may be a moment old, at half the price.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn query_stored<T: DeserializeOwned>(
+        &self,
+        range: &Range<'_>,
+        consistent: bool,
+    ) -> Result<(Vec<Stored<T>>, Option<String>), StoreError> {
         let mut query = self
             .client
             .query()
@@ -287,7 +300,7 @@ impl Store {
             .expression_attribute_values(":pk", AttributeValue::S(range.pk.to_owned()))
             .expression_attribute_values(":from", AttributeValue::S(range.from.to_owned()))
             .expression_attribute_values(":to", AttributeValue::S(range.to.to_owned()))
-            .consistent_read(true)
+            .consistent_read(consistent)
             .limit(range.limit);
         if let Some(after) = range.after {
             query = query.set_exclusive_start_key(Some(Key::new(range.pk, after).attributes()));
@@ -295,14 +308,14 @@ impl Store {
         let answer = query.send().await.map_err(|error| call_error("Query", &error))?;
         let next = answer.last_evaluated_key.and_then(|mut key| item::take_text(&mut key, SK));
         let parse = |item| match Stored::parse(item) {
-            Ok(Stored { key, value, .. }) => Some((key.sk, value)),
+            Ok(stored) => Some(stored),
             Err(error) => {
                 // One item that cannot be read must not stop the others.
                 tracing::error!(%error, "an item is passed over");
                 None
             }
         };
-        Ok(Page { items: answer.items.unwrap_or_default().into_iter().filter_map(parse).collect(), next })
+        Ok((answer.items.unwrap_or_default().into_iter().filter_map(parse).collect(), next))
     }
 
     /// Reads all of a range, page by page.

@@ -1,7 +1,9 @@
 //! One file per subcommand.
 
+pub mod campaign;
 pub mod channel;
 pub mod demo;
+mod import;
 mod input;
 pub mod key;
 pub mod message;
@@ -13,6 +15,7 @@ pub mod stores;
 pub mod subscriber;
 pub mod template;
 pub mod up;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -73,6 +76,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Stores(args) => args.run().await,
         Command::Key(command) => command.run().await,
         Command::Channel(command) => command.run().await,
+        Command::Campaign(command) => command.run().await,
         Command::Template(command) => command.run().await,
         Command::Send(args) => args.run().await,
         Command::Message(command) => command.run().await,

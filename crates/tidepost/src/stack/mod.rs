@@ -146,12 +146,14 @@ impl Stack {
             table: TABLE.to_owned(),
             now_queue_url: resources.now.url.clone(),
             dead_queue_url: resources.now_dead_letters.url.clone(),
+            bulk_queue_url: resources.bulk.url.clone(),
+            sweep_queue_url: resources.sweep.url.clone(),
             admin_key_ref: Some(first_key.reference.clone()),
             wechat_base_url: simulators_url.clone().unwrap_or(options.wechat_base_url),
         };
         let app = App::new(config, clock.clone(), &sdk).map_err(|error| StackError::App(error.to_string()))?;
         let sqs = aws_sdk_sqs::Client::new(&sdk);
-        let mut host = Host::start(app.clone(), listener, sqs, resources.now.clone(), options.host);
+        let mut host = Host::start(app.clone(), listener, sqs, &resources, options.host);
         if stand_ins.is_some() && options.data.is_some() {
             host.bring_back_lost();
         }

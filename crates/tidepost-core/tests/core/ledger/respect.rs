@@ -15,7 +15,7 @@ use tidepost_core::grant::{Consent, Source, Terms};
 use tidepost_core::ids::{MessageId, Nonce, SubscriberId};
 use tidepost_core::person::{Answer, Heard, Person, Preferences};
 use tidepost_core::template::{Template, TemplateKind};
-use tidepost_core::time::QuietHours;
+use tidepost_core::time::DailyHours;
 
 const TOPICS: [&str; 3] = ["orders", "sales", "news"];
 
@@ -216,7 +216,7 @@ proptest! {
         let face = |by: i64| u16::try_from((i64::from(local.hour()) * 60 + i64::from(local.minute()) + by).rem_euclid(1_440));
         let (from, to) = (face(from).unwrap(), face(to).unwrap());
         let time = |minute: u16| Time::midnight() + i64::from(minute).minutes();
-        let quiet = QuietHours { from: time(from), to: time(to) };
+        let quiet = DailyHours { from: time(from), to: time(to) };
         let end = quiet.ends_at(&zone, now);
         prop_assert_eq!(end.is_some(), is_quiet(Some((from, to)), &zone, now));
         if let Some(end) = end {

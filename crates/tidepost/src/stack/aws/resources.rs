@@ -13,8 +13,15 @@ use crate::stack::error::StackError;
 pub const TABLE: &str = "tidepost";
 /// The queue of single messages.
 pub const NOW_QUEUE: &str = "tidepost-now";
-/// Where its poisoned messages end.
-pub const NOW_DEAD_LETTERS: &str = "tidepost-now-dlq";
+/// The queue of campaigns' sends.
+pub const BULK_QUEUE: &str = "tidepost-bulk";
+/// The queue of sweeps.
+pub const SWEEP_QUEUE: &str = "tidepost-sweep";
+/// What is added to a queue's name for where its poisoned messages end.
+const DEAD_LETTERS: &str = "-dlq";
+
+/// How long a flight of a campaign is hidden at least, in seconds: it is received seconds before its start.
+const BULK_VISIBILITY_SECONDS: u32 = 40;
 
 /// How the queues behave.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -38,6 +45,10 @@ pub struct Resources {
     pub now: Queue,
     /// Its dead letters.
     pub now_dead_letters: Queue,
+    /// The queue of campaigns' sends.
+    pub bulk: Queue,
+    /// The queue of sweeps.
+    pub sweep: Queue,
 }
 
 /// One queue.
@@ -62,12 +73,21 @@ pub async fn create(aws: &SdkConfig, settings: QueueSettings) -> Result<Resource
     };
     create_table(&dynamodb).await.map_err(at("the table"))?;
     expire(&dynamodb).await.map_err(at("the table's expiry"))?;
+    let (now, now_dead_letters) = create_pair(&sqs, NOW_QUEUE, settings).await.map_err(at("the queue"))?;
+    let long = settings.visibility_seconds.max(BULK_VISIBILITY_SECONDS);
+    let bulk_settings = QueueSettings { visibility_seconds: long, ..settings };
+    let (bulk, _) = create_pair(&sqs, BULK_QUEUE, bulk_settings).await.map_err(at("the bulk queue"))?;
+    let (sweep, _) = create_pair(&sqs, SWEEP_QUEUE, settings).await.map_err(at("the sweep queue"))?;
+    Ok(Resources { now, now_dead_letters, bulk, sweep })
+}
+
+/// A queue and its dead letters.
+async fn create_pair(sqs: &aws_sdk_sqs::Client, name: &str, settings: QueueSettings) -> Result<(Queue, Queue), String> {
     let visibility = (QueueAttributeName::VisibilityTimeout, settings.visibility_seconds.to_string());
-    let dead = create_queue(&sqs, NOW_DEAD_LETTERS, &[]).await.map_err(at("the dead-letter queue"))?;
+    let dead = create_queue(sqs, &format!("{name}{DEAD_LETTERS}"), &[]).await?;
     let redrive = serde_json::json!({"deadLetterTargetArn": dead.arn, "maxReceiveCount": settings.receive_count_max});
     let redrive = (QueueAttributeName::RedrivePolicy, redrive.to_string());
-    let now = create_queue(&sqs, NOW_QUEUE, &[visibility, redrive]).await.map_err(at("the queue"))?;
-    Ok(Resources { now, now_dead_letters: dead })
+    Ok((create_queue(sqs, name, &[visibility, redrive]).await?, dead))
 }
 
 async fn create_table(dynamodb: &aws_sdk_dynamodb::Client) -> Result<(), String> {

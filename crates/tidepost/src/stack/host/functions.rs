@@ -46,15 +46,35 @@ impl HttpFunction {
     }
 }
 
-/// The name of the function that the send queues feed.
-pub const DISPATCH: &str = "dispatch";
+/// Functions that a queue feeds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum QueueFunction {
+    /// Sends messages and campaigns.
+    Dispatch,
+    /// Finds whom campaigns may be sent to.
+    Sweep,
+}
 
-/// Runs the handler of the send queues.
-///
-/// # Errors
-/// What the handler fails with: the whole batch comes back.
-pub async fn dispatch(app: &App, event: SqsEvent) -> Result<SqsBatchResponse, Error> {
-    tidepost_dispatch::handle(app, event).await
+impl QueueFunction {
+    /// Its name in the template.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dispatch => "dispatch",
+            Self::Sweep => "sweep",
+        }
+    }
+
+    /// Runs its handler.
+    ///
+    /// # Errors
+    /// What the handler fails with: the whole batch comes back.
+    pub async fn handle(self, app: &App, event: SqsEvent) -> Result<SqsBatchResponse, Error> {
+        match self {
+            Self::Dispatch => tidepost_dispatch::handle(app, event).await,
+            Self::Sweep => tidepost_sweep::handle(app, event).await,
+        }
+    }
 }
 
 /// Functions that a schedule invokes each minute.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! http.rs      one call       ─► event/http.rs      ─► callback, enqueue, admin, report
-//! pump.rs      SQS batches    ─► event/sqs.rs       ─► dispatch
+//! pump.rs      SQS batches    ─► event/sqs.rs       ─► dispatch, sweep
 //! schedule.rs  each minute    ─► event/schedule.rs  ─► release, metrics
 //! ```
 //!
@@ -26,9 +26,9 @@ use tidepost_io::app::App;
 use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinHandle};
 
-use crate::stack::aws::resources::Queue;
+use crate::stack::aws::resources::Resources;
 use crate::stack::host::activity::Activity;
-use crate::stack::host::functions::ScheduledFunction;
+use crate::stack::host::functions::{QueueFunction, ScheduledFunction};
 use crate::stack::host::pump::Pump;
 use crate::stack::host::schedule::Ticks;
 use crate::stack::serve::serve;
@@ -40,6 +40,11 @@ const LAST_INVOCATIONS: Duration = Duration::from_secs(8);
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// The SQS stand-in looks for messages every 100 ms while a receive waits.
 const LONGEST_GAP_OF_COUNTS: Duration = Duration::from_millis(150);
+
+/// Flights of campaigns at once: each waits seconds for its start and then makes some 200 calls.
+const FLIGHTS_MAX: usize = 32;
+/// Steps of sweeps at once.
+const STEPS_MAX: usize = 4;
 
 /// How the host feeds a function from a queue.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -58,6 +63,13 @@ impl Default for HostSettings {
     }
 }
 
+impl HostSettings {
+    /// One message at a time, at once.
+    fn one_by_one(maximum_concurrency: usize) -> Self {
+        Self { batch_size: 1, batching_window: Duration::ZERO, maximum_concurrency }
+    }
+}
+
 /// What the parts of a host share.
 #[derive(Clone)]
 struct Context {
@@ -70,18 +82,32 @@ struct Context {
 pub struct Host {
     context: Context,
     sqs: aws_sdk_sqs::Client,
-    now: Queue,
+    queue_urls: Vec<String>,
     ticks: Vec<Ticks>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Host {
-    /// Starts the pump, the schedules and the HTTP front.
+    /// Starts the pumps, the schedules and the HTTP front. `settings` are those of the queue of single messages.
     #[must_use]
-    pub fn start(app: App, api: TcpListener, sqs: aws_sdk_sqs::Client, now: Queue, settings: HostSettings) -> Self {
+    pub fn start(
+        app: App,
+        api: TcpListener,
+        sqs: aws_sdk_sqs::Client,
+        resources: &Resources,
+        settings: HostSettings,
+    ) -> Self {
         let context = Context { app, activity: Activity::default(), stop: Stop::default() };
-        let pump = Pump::new(context.clone(), sqs.clone(), now.clone(), settings);
-        let mut tasks = vec![tokio::spawn(pump.run())];
+        let fed = [
+            (&resources.now, QueueFunction::Dispatch, settings),
+            (&resources.bulk, QueueFunction::Dispatch, HostSettings::one_by_one(FLIGHTS_MAX)),
+            (&resources.sweep, QueueFunction::Sweep, HostSettings::one_by_one(STEPS_MAX)),
+        ];
+        let mut tasks = Vec::new();
+        for (queue, function, settings) in fed {
+            let pump = Pump::new(context.clone(), function, sqs.clone(), queue.clone(), settings);
+            tasks.push(tokio::spawn(pump.run()));
+        }
         let mut ticks = Vec::new();
         for function in ScheduledFunction::ALL {
             let tick = Ticks::starting_at(context.app.clock.now());
@@ -90,7 +116,8 @@ impl Host {
         }
         let router = http::router(context.clone());
         tasks.push(tokio::spawn(serve("the API", api, router, context.stop.clone())));
-        Self { context, sqs, now, ticks, tasks }
+        let queue_urls = fed.map(|(queue, _, _)| queue.url.clone()).into();
+        Self { context, sqs, queue_urls, ticks, tasks }
     }
 
     /// Brings back what was on a queue that is gone: an embedded queue does not survive its process.
@@ -111,7 +138,7 @@ impl Host {
             activity: self.context.activity.clone(),
             clock: self.context.app.clock.clone(),
             sqs: self.sqs.clone(),
-            queue_url: self.now.url.clone(),
+            queue_urls: self.queue_urls.clone(),
             ticks: self.ticks.clone(),
             queue_busy_at: Arc::default(),
         }
@@ -131,13 +158,13 @@ impl Host {
     }
 }
 
-/// Sees whether a host and its queue have nothing to do.
+/// Sees whether a host and its queues have nothing to do.
 #[derive(Clone)]
 pub struct Watch {
     activity: Activity,
     clock: tidepost_io::clock::Clock,
     sqs: aws_sdk_sqs::Client,
-    queue_url: String,
+    queue_urls: Vec<String>,
     ticks: Vec<Ticks>,
     queue_busy_at: Arc<Mutex<Option<Instant>>>,
 }
@@ -149,21 +176,22 @@ impl Watch {
         self.activity.now().begun
     }
 
-    /// Whether nothing is in flight: no invocation, no HTTP call, every schedule has fired for this minute, and the queue
-    /// is empty, hidden and delayed messages included.
+    /// Whether nothing is in flight: no invocation, no HTTP call, every schedule has fired for this minute, and the queues
+    /// are empty, hidden and delayed messages included.
     pub async fn is_idle(&self) -> bool {
         let before = self.activity.now();
         let now = self.clock.now();
         if !before.is_quiet() || !self.ticks.iter().all(|ticks| ticks.has_fired_for(now)) {
             return false;
         }
-        self.is_queue_empty().await && self.activity.now().is_unchanged_since(&before)
+        self.are_queues_empty().await && self.activity.now().is_unchanged_since(&before)
     }
 
     /// Between the end of its time-out and its next receive a message is in none of the queue's counts, so the queue has
     /// to look empty for longer than that takes.
-    async fn is_queue_empty(&self) -> bool {
-        let is_empty = pump::is_empty(&self.sqs, &self.queue_url).await;
+    async fn are_queues_empty(&self) -> bool {
+        let looks = self.queue_urls.iter().map(|url| pump::is_empty(&self.sqs, url));
+        let is_empty = join_all(looks).await.into_iter().all(|is_empty| is_empty);
         let mut busy_at = self.queue_busy_at.lock().unwrap_or_else(PoisonError::into_inner);
         if !is_empty {
             *busy_at = Some(Instant::now());

@@ -1,4 +1,4 @@
-//! The event source mapping: moves messages from a queue to `dispatch`, as Lambda's pollers do.
+//! The event source mapping: moves messages from a queue to its function, as Lambda's pollers do.
 //!
 //! Receive, gather, invoke, delete what succeeded. What failed is left alone: it comes back after the queue's visibility
 //! time-out, and SQS itself moves it to the dead letters when it has come back too often.
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::stack::aws::resources::Queue;
 use crate::stack::host::activity::{Guard, Work};
 use crate::stack::host::event::sqs;
-use crate::stack::host::functions::{DISPATCH, dispatch};
+use crate::stack::host::functions::QueueFunction;
 use crate::stack::host::invoke::invoke;
 use crate::stack::host::{Context, HostSettings};
 
@@ -34,10 +34,11 @@ const GATHER_PAUSE: Duration = Duration::from_millis(10);
 /// How long to wait after SQS could not be reached.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(500);
 
-/// Feeds `dispatch` from one queue.
+/// Feeds a function from one queue.
 #[derive(Clone)]
 pub(super) struct Pump {
     context: Context,
+    function: QueueFunction,
     sqs: Client,
     queue: Queue,
     settings: HostSettings,
@@ -45,9 +46,15 @@ pub(super) struct Pump {
 }
 
 impl Pump {
-    pub(super) fn new(context: Context, sqs: Client, queue: Queue, settings: HostSettings) -> Self {
+    pub(super) fn new(
+        context: Context,
+        function: QueueFunction,
+        sqs: Client,
+        queue: Queue,
+        settings: HostSettings,
+    ) -> Self {
         let slots = Arc::new(Semaphore::new(settings.maximum_concurrency));
-        Self { context, sqs, queue, settings, slots }
+        Self { context, function, sqs, queue, settings, slots }
     }
 
     /// Runs until the host ends.
@@ -99,14 +106,14 @@ impl Pump {
 
     async fn deliver(self, batch: Vec<Message>, _slot: OwnedSemaphorePermit, _guard: Guard) {
         let event = sqs::event(&batch, &self.queue.arn);
-        let app = self.context.app.clone();
+        let (app, function) = (self.context.app.clone(), self.function);
         let handler = async move {
             let event: SqsEvent = serde_json::from_str(&event)?;
-            let answer = dispatch(&app, event).await?;
+            let answer = function.handle(&app, event).await?;
             // Through its JSON text, as it leaves the function.
             Ok::<SqsBatchResponse, Error>(serde_json::from_str(&serde_json::to_string(&answer)?)?)
         };
-        if let Ok(answer) = invoke(DISPATCH, &self.context.activity, &self.context.stop, handler).await {
+        if let Ok(answer) = invoke(function.name(), &self.context.activity, &self.context.stop, handler).await {
             self.delete(done(&batch, &answer)).await;
         }
     }

@@ -20,7 +20,7 @@ pub fn route(path: &str) -> Route {
     let function = match segments.as_slice() {
         ["healthz"] => return Route::Health,
         ["callbacks", _] | ["v1", "channels", _, "grants"] | ["v1", "events"] => HttpFunction::Callback,
-        ["v1", "messages", ..] => HttpFunction::Enqueue,
+        ["v1", "messages" | "campaigns", ..] => HttpFunction::Enqueue,
         ["v1", "channels", _, "quota" | "metrics" | "report"] | ["openapi.json"] => HttpFunction::Report,
         ["v1", ..] => HttpFunction::Admin,
         _ => return Route::Unknown,
@@ -45,6 +45,8 @@ mod tests {
             ("/v1/events", "callback"),
             ("/v1/messages", "enqueue"),
             ("/v1/messages/m_1", "enqueue"),
+            ("/v1/campaigns", "enqueue"),
+            ("/v1/campaigns/c_1/start", "enqueue"),
             ("/v1/channels/shop/quota", "report"),
             ("/v1/channels/shop/metrics", "report"),
             ("/v1/channels/shop/report", "report"),

@@ -1,0 +1,169 @@
+//! Where a campaign stands: what was last commanded, and what that means at a time.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::brake::PausedBecause;
+use crate::time::Period;
+
+/// What was last commanded; the only part of a campaign that changes.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Control {
+    /// Nothing yet.
+    #[default]
+    Draft,
+    /// It runs from its beginning to its end.
+    Started,
+    /// It sends nothing until it is resumed.
+    Paused {
+        /// Who or what paused it.
+        because: PausedBecause,
+    },
+    /// It sends nothing any more.
+    Stopped,
+}
+
+/// A command, of a person or of the brake.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Command {
+    /// Let it run.
+    Start,
+    /// Hold it.
+    Pause(PausedBecause),
+    /// Let it run again.
+    Resume,
+    /// End it.
+    Stop,
+}
+
+/// The state of a campaign in a word.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It was not started.
+    Draft,
+    /// It was started and its beginning is still to come.
+    Scheduled,
+    /// It sends.
+    Running,
+    /// It was paused, by a person or by the brake.
+    Paused,
+    /// It was stopped.
+    Stopped,
+    /// Its end has come.
+    Finished,
+}
+
+/// A command that the state does not allow; `409 illegal_state`.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[error("{detail}")]
+pub struct IllegalState {
+    /// Where the campaign stands.
+    pub status: Status,
+    /// What stands in the way, for a person.
+    pub detail: String,
+}
+
+impl Control {
+    /// Where a campaign that lives during `life` stands at `now`.
+    #[must_use]
+    pub fn status(&self, life: Period, now: Timestamp) -> Status {
+        match self {
+            Self::Stopped => Status::Stopped,
+            Self::Draft => Status::Draft,
+            _ if now >= life.closes_at => Status::Finished,
+            Self::Paused { .. } => Status::Paused,
+            Self::Started if now < life.opens_at => Status::Scheduled,
+            Self::Started => Status::Running,
+        }
+    }
+
+    /// Why it is paused, if it is.
+    #[must_use]
+    pub fn paused_because(&self) -> Option<&PausedBecause> {
+        match self {
+            Self::Paused { because } => Some(because),
+            Self::Draft | Self::Started | Self::Stopped => None,
+        }
+    }
+
+    /// What a command makes of a campaign that lives during `life`. Stopping is repeatable: an answer that was lost must not
+    /// leave a doubt.
+    ///
+    /// # Errors
+    /// [`IllegalState`] when the state does not allow it.
+    pub fn after(&self, command: Command, life: Period, now: Timestamp) -> Result<Self, IllegalState> {
+        let status = self.status(life, now);
+        let has_ended = now >= life.closes_at;
+        let (verb, next) = match command {
+            Command::Start if status == Status::Draft && has_ended => {
+                let detail = format!("its end, {}, has passed; make a new campaign", life.closes_at);
+                return Err(IllegalState { status, detail });
+            }
+            Command::Start => ("started", (status == Status::Draft).then_some(Self::Started)),
+            Command::Pause(because) => {
+                let may = matches!(status, Status::Scheduled | Status::Running);
+                ("paused", may.then_some(Self::Paused { because }))
+            }
+            Command::Resume => ("resumed", (status == Status::Paused).then_some(Self::Started)),
+            Command::Stop => ("stopped", (status != Status::Finished).then_some(Self::Stopped)),
+        };
+        next.ok_or_else(|| {
+            let word = format!("{status:?}").to_lowercase();
+            IllegalState { status, detail: format!("a campaign that is {word} cannot be {verb}") }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::plus_seconds;
+
+    fn life() -> Period {
+        Period {
+            opens_at: "2026-11-21T08:00:00+08:00".parse().unwrap(),
+            closes_at: "2026-11-28T22:00:00+08:00".parse().unwrap(),
+        }
+    }
+
+    fn paused() -> Control {
+        Control::Paused { because: PausedBecause::requested() }
+    }
+
+    #[test]
+    fn time_alone_takes_a_started_campaign_from_scheduled_to_finished() {
+        let life = life();
+        let times = [plus_seconds(life.opens_at, -1), life.opens_at, plus_seconds(life.closes_at, -1), life.closes_at];
+        let statuses = |control: &Control| times.map(|now| control.status(life, now));
+        use Status::{Draft, Finished, Paused, Running, Scheduled, Stopped};
+        assert_eq!(statuses(&Control::Started), [Scheduled, Running, Running, Finished]);
+        assert_eq!(statuses(&paused()), [Paused, Paused, Paused, Finished]);
+        assert_eq!(statuses(&Control::Draft), [Draft; 4]);
+        assert_eq!(statuses(&Control::Stopped), [Stopped; 4]);
+    }
+
+    /// Which of start, pause, resume and stop each state allows.
+    #[test]
+    fn only_the_legal_commands_pass() {
+        let during = life().opens_at;
+        let after = life().closes_at;
+        let commands = || [Command::Start, Command::Pause(PausedBecause::requested()), Command::Resume, Command::Stop];
+        for (control, now, allowed) in [
+            (Control::Draft, during, [true, false, false, true]),
+            (Control::Draft, after, [false, false, false, true]),
+            (Control::Started, during, [false, true, false, true]),
+            (Control::Started, after, [false, false, false, false]),
+            (paused(), during, [false, false, true, true]),
+            (paused(), after, [false, false, false, false]),
+            (Control::Stopped, during, [false, false, false, true]),
+        ] {
+            let came = commands().map(|command| control.after(command, life(), now).is_ok());
+            assert_eq!(came, allowed, "{control:?} at {now}");
+        }
+        let refused = Control::Stopped.after(Command::Resume, life(), during).unwrap_err();
+        assert_eq!(refused.to_string(), "a campaign that is stopped cannot be resumed");
+    }
+}

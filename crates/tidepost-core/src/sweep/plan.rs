@@ -1,0 +1,220 @@
+//! What is handed out in a slot, by whom and from when on.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::campaign::{Live, Pace};
+use crate::category::Category;
+use crate::channel::Channel;
+use crate::choice::{apportion, plan as threshold, portions};
+use crate::ids::MessageId;
+use crate::pace::{Supply, Wish, budget};
+use crate::quota::Quota;
+use crate::sweep::roster::{Piece, Portion, histogram};
+use crate::sweep::slot::Slot;
+use crate::time::{Period, plus_milliseconds};
+
+/// How long after planning the first send may start, in milliseconds: two queues and two reads lie between.
+const LEAD_MILLISECONDS: i64 = 2_500;
+
+/// The plan of one slot. Never changed once it is stored.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct SlotPlan {
+    /// The roster that it hands out.
+    #[serde(rename = "g")]
+    pub generation: u32,
+    /// The slot.
+    #[serde(rename = "s")]
+    pub slot: Period,
+    /// When the first call starts.
+    #[serde(rename = "b")]
+    pub begins_at: Timestamp,
+    /// Time between two calls, in microseconds.
+    #[serde(rename = "c")]
+    pub spacing_microseconds: i64,
+    /// How many calls start at the slot's very edge, before `begins_at`.
+    #[serde(rename = "e", default)]
+    pub at_edge: u32,
+    /// What each range hands out, in order.
+    #[serde(rename = "p")]
+    pub portions: Vec<Portion>,
+}
+
+/// The recipients of one delivery, as positions in what a range hands out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Flight {
+    /// The first.
+    pub from: usize,
+    /// The first that is not in it.
+    pub to: usize,
+    /// When its first call starts.
+    pub starts_at: Timestamp,
+}
+
+/// Recipients of one delivery at the most.
+pub const FLIGHT_MAX: usize = 200;
+
+/// How long the calls of one delivery take at the channel's rate, in microseconds, at the most: it ends before its queue
+/// takes it for dead.
+const FLIGHT_MICROSECONDS: i64 = 10_000_000;
+
+impl SlotPlan {
+    /// People in all.
+    #[must_use]
+    pub fn units(&self) -> u64 {
+        self.portions.iter().map(Portion::units).sum()
+    }
+
+    /// The deliveries of `count` people that the range at `range` hands out: one range after the other at the channel's
+    /// rate, the first few calls at the edge.
+    #[must_use]
+    pub fn flights(&self, range: usize, count: usize) -> Vec<Flight> {
+        let before: u64 = self.portions.iter().take(range).map(Portion::units).sum();
+        let before = usize::try_from(before).unwrap_or(usize::MAX);
+        let at_edge = usize::try_from(self.at_edge).unwrap_or(0);
+        let calls_max = usize::try_from(FLIGHT_MICROSECONDS / self.spacing_microseconds.max(1)).unwrap_or(FLIGHT_MAX);
+        let mut flights = Vec::new();
+        let mut from = 0;
+        while from < count {
+            let place = before + from;
+            let (starts_at, most) = match place.checked_sub(at_edge) {
+                None => (self.slot.opens_at, at_edge - place),
+                Some(place) => {
+                    let micros = self.spacing_microseconds.saturating_mul(i64::try_from(place).unwrap_or(i64::MAX));
+                    (plus_milliseconds(self.begins_at, micros / 1_000), FLIGHT_MAX)
+                }
+            };
+            let to = count.min(from + most.min(calls_max).clamp(1, FLIGHT_MAX));
+            flights.push(Flight { from, to, starts_at });
+            from = to;
+        }
+        flights
+    }
+}
+
+/// What is known when a slot is planned.
+#[derive(Clone, Copy, Debug)]
+pub struct Outlook<'a> {
+    /// The channel.
+    pub channel: &'a Channel,
+    /// What was taken of its windows.
+    pub quota: &'a Quota,
+    /// Slots that are planned and not over, with what they hand out.
+    pub planned: &'a [(Period, u64)],
+    /// Units that single messages will need in the slot.
+    pub singles: u64,
+    /// The live campaigns.
+    pub lives: &'a [&'a Live<'a>],
+    /// The roster's generation.
+    pub generation: u32,
+    /// What is left of each range's roster.
+    pub ranges: &'a [&'a [Piece]],
+    /// The time.
+    pub now: Timestamp,
+}
+
+impl Outlook<'_> {
+    /// Plans a slot; `None` when there is nobody to send to, or nothing to spend.
+    #[must_use]
+    pub fn plan(&self, slot: Slot) -> Option<SlotPlan> {
+        let inner = slot.inner(self.channel);
+        let begins_at = inner.opens_at.max(plus_milliseconds(self.now, LEAD_MILLISECONDS));
+        let period = Period { opens_at: begins_at, closes_at: inner.closes_at };
+        if period.opens_at >= period.closes_at {
+            return None;
+        }
+        let wishes: Vec<Wish> = self
+            .lives
+            .iter()
+            .map(|live| Wish::of(live.campaign, self.channel, self.left_of(live.occurrence.id.offer_id()), slot.period))
+            .collect();
+        let budget = budget(&self.supply(period), &wishes);
+        let limits: Vec<(MessageId, u64)> = (self.lives.iter().zip(&budget.rations))
+            .filter(|(live, _)| live.campaign.pace == Pace::Even)
+            .map(|(live, ration)| (live.occurrence.id.offer_id(), ration.units))
+            .collect();
+        let portions = self.portions(budget.units, &limits);
+        let plan = SlotPlan {
+            generation: self.generation,
+            slot: slot.period,
+            begins_at,
+            spacing_microseconds: 1_000_000 / i64::from(self.channel.rate_limit_per_second.max(1)),
+            at_edge: if begins_at == inner.opens_at { self.at_edge(slot) } else { 0 },
+            portions,
+        };
+        (plan.units() > 0).then_some(plan)
+    }
+
+    fn left_of(&self, offer: MessageId) -> u64 {
+        let pieces = self.ranges.iter().flat_map(|range| range.iter()).filter(|piece| piece.offer == offer);
+        pieces.map(|piece| u64::from(piece.left())).sum()
+    }
+
+    fn supply(&self, slot: Period) -> Supply {
+        let room = |category: Category| -> u64 {
+            let Some(rooms) = self.quota.rooms(self.channel, category, slot.opens_at) else { return 0 };
+            let left = rooms.into_iter().map(|(window, room)| {
+                let planned = self.planned.iter().filter(|(other, _)| window.contains(other.opens_at));
+                u64::from(room).saturating_sub(planned.map(|(_, units)| units).sum())
+            });
+            left.min().unwrap_or(u64::MAX)
+        };
+        let (all, others) = (room(Category::Basic), room(Category::Reminder));
+        Supply {
+            slot,
+            room: all,
+            basic_share: all.saturating_sub(others),
+            singles: self.singles,
+            rate_per_second: f64::from(self.channel.rate_limit_per_second),
+        }
+    }
+
+    /// Calls that may start at the very edge: each holds a unit of the window before too, of which so many are kept back.
+    fn at_edge(&self, slot: Slot) -> u32 {
+        if !slot.opens_at_edge {
+            return 0;
+        }
+        let rooms = self.quota.rooms_at_edge(self.channel, slot.period.opens_at);
+        let calls = i64::from(self.channel.skew_milliseconds) * i64::from(self.channel.rate_limit_per_second) / 1_000;
+        rooms.min(u32::try_from(calls).unwrap_or(u32::MAX)).min(AT_EDGE_MAX)
+    }
+
+    /// Shares units among the ranges.
+    fn portions(&self, units: u64, limits: &[(MessageId, u64)]) -> Vec<Portion> {
+        let mut all: Vec<Portion> = vec![Portion::default(); self.ranges.len()];
+        for (offer, units) in limits {
+            let left = |range: &&[Piece]| -> u64 {
+                range.iter().filter(|piece| piece.offer == *offer).map(|piece| u64::from(piece.left())).sum()
+            };
+            let counts: Vec<u64> = self.ranges.iter().map(left).collect();
+            for (portion, share) in all.iter_mut().zip(apportion(*units, &counts)) {
+                portion.limits.push((*offer, share));
+            }
+        }
+        let limited = |(pieces, portion): (&&[Piece], &Portion)| {
+            let mut left: BTreeMap<[u8; MessageId::SIZE_BYTES], u64> =
+                portion.limits.iter().map(|(offer, units)| (offer.to_bytes(), *units)).collect();
+            histogram(pieces, |offer, count| match left.get_mut(&offer.to_bytes()) {
+                None => count,
+                Some(left) => {
+                    let count = count.min(*left);
+                    *left -= count;
+                    count
+                }
+            })
+        };
+        let ranges: Vec<_> = self.ranges.iter().zip(&all).map(limited).collect();
+        let mut total = crate::choice::Histogram::default();
+        ranges.iter().for_each(|range| total.merge(range));
+        let threshold = threshold(&total, units, &self.channel.policy.business_line_weights);
+        for (portion, lines) in all.iter_mut().zip(portions(&ranges, &threshold, units)) {
+            portion.lines = lines;
+        }
+        all
+    }
+}
+
+/// Calls at an edge at the most: they are one delivery.
+const AT_EDGE_MAX: u32 = 200;

@@ -1,0 +1,91 @@
+//! Why a person does not get the campaigns of a channel.
+
+use jiff::Timestamp;
+use serde_json::json;
+use tidepost_core::campaign::Live;
+use tidepost_core::choice::{Candidate, Fate, HeldBack, choose, held_back};
+use tidepost_core::decide::{Case, Offer};
+use tidepost_core::ids::{CampaignId, SubscriberId};
+use tidepost_core::person::Person;
+use tidepost_core::segment::Facts;
+use tidepost_core::time::plus_seconds;
+use tidepost_io::app::App;
+use tidepost_io::auth::Right;
+use tidepost_io::campaigns::{CampaignRow, RfmCuts};
+use tidepost_io::channels::ChannelState;
+use tidepost_io::http::{Answer, Problem, Request, json as answer};
+use tidepost_io::ledger;
+use tidepost_io::store::StoreError;
+
+/// How long ago a campaign may have ended whose defeats are still told, in seconds.
+const ENDED_SECONDS: i64 = 30 * 86_400;
+
+/// A live campaign that wants the person, with its offer.
+type Wanting<'a> = (Live<'a>, Offer);
+
+/// Tells what holds campaigns back from a person: defeats as they were noted, all else as it is now.
+pub async fn show(app: &App, request: &Request, id: &SubscriberId) -> Answer {
+    app.authorise(request, Right::LookUp).await?;
+    let now = app.clock.now();
+    let (state, entry, rows, cuts) = futures::try_join!(
+        app.store.channel_state(&id.channel),
+        app.store.person(id),
+        app.store.campaigns_ending_after(&id.channel, plus_seconds(now, -ENDED_SECONDS)),
+        app.store.rfm_cuts(&id.channel),
+    )?;
+    let state = state.ok_or_else(|| Problem::not_found("there is no such channel"))?;
+    let person = entry.person();
+    if person.subscriber(id).is_none() || !entry.is_known() {
+        return Err(Problem::not_found("nothing is known of this subscriber"));
+    }
+    let wanting = wanting(app, &state, (id, person), &rows, cuts.as_ref(), now).await?;
+    Ok(answer(200, &json!({ "items": items(&state, person, &rows, &wanting, now) })))
+}
+
+/// The campaigns that run and mean the person.
+async fn wanting<'a>(
+    app: &App,
+    state: &ChannelState,
+    (id, person): (&SubscriberId, &Person),
+    rows: &'a [(CampaignId, CampaignRow)],
+    cuts: Option<&RfmCuts>,
+    now: Timestamp,
+) -> Result<Vec<Wanting<'a>>, StoreError> {
+    let Some(subscriber) = person.subscriber(id) else { return Ok(Vec::new()) };
+    let (zone, cuts) = (state.channel.zone(), cuts.and_then(|cuts| cuts.cuts.as_ref()));
+    let facts = Facts { person, subscriber, cuts, zone: &zone, now };
+    let mut wanting = Vec::new();
+    for (campaign, row) in rows.iter().filter(|(_, row)| row.is_running(now)) {
+        let Some(template) = state.templates.get(&row.campaign.template) else { continue };
+        // A campaign that does not fit its template any more sends nothing to anybody.
+        let Ok(Some(live)) = Live::new(*campaign, &row.campaign, template, now) else { continue };
+        let prefix = ledger::prefix(id);
+        let is_listed = row.campaign.segment.is_some()
+            || app.store.listed_openids(*campaign, row, prefix..=prefix).await?.contains(&id.openid);
+        if is_listed && live.is_for(&facts) {
+            let offer = live.offer_for(person, id, &state.channel, now);
+            wanting.push((live, offer));
+        }
+    }
+    Ok(wanting)
+}
+
+fn items(
+    state: &ChannelState,
+    person: &Person,
+    rows: &[(CampaignId, CampaignRow)],
+    wanting: &[Wanting<'_>],
+    now: Timestamp,
+) -> Vec<HeldBack> {
+    let (channel, health) = (&state.channel, &state.health);
+    let mut candidates = Vec::with_capacity(wanting.len());
+    for (live, offer) in wanting {
+        let Some(template) = state.templates.get(&offer.template) else { continue };
+        let case = Case { person, offer, channel, health, template, now };
+        candidates.push(Candidate { case, merit: live.merit(1.0) });
+    }
+    let fates = choose(&candidates).fates.into_iter();
+    let live: Vec<(CampaignId, Fate)> = wanting.iter().map(|(live, _)| live.id).zip(fates).collect();
+    let known: Vec<CampaignId> = rows.iter().map(|(id, _)| *id).collect();
+    held_back(person, &known, &live, now)
+}

@@ -1,0 +1,250 @@
+//! One flight of a slot: up to 200 people whom live campaigns may be sent to, from an exact start on.
+
+use std::collections::{BTreeSet, HashMap};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use tidepost_core::campaign::Pace;
+use tidepost_core::category::Category;
+use tidepost_core::ids::{MessageId, Nonce, SubscriberId};
+use tidepost_core::message::{Message, Standing};
+use tidepost_core::quota::{Leased, Need, Shortage};
+use tidepost_core::segment::Facts;
+use tidepost_core::sweep::{Entrant, Field, Win};
+use tidepost_core::time::{plus_milliseconds, plus_seconds};
+use tidepost_io::app::App;
+use tidepost_io::clock::random;
+use tidepost_io::ledger::{Entry, prefix};
+use tidepost_io::lineup::{Lineup, Runner};
+use tidepost_io::queue::FlightTask;
+use tidepost_io::store::StoreError;
+
+use crate::delivery::Delivery;
+use crate::plan::{Candidate, Won};
+
+/// How long before its start a flight reads campaigns and people, in milliseconds: late enough to see the last changes,
+/// early enough to be ready.
+const READ_AHEAD_MILLISECONDS: i64 = 1_500;
+
+/// How long before its start it takes its units, in milliseconds. Earlier ones would make single messages wait behind them.
+const LEASE_AHEAD_MILLISECONDS: i64 = 1_000;
+
+/// How long a lease is good for, in seconds: shorter than the queue's visibility time-out.
+const LEASE_SECONDS: i64 = 20;
+
+/// How long after its start a flight waits for units or a rate slot, in seconds.
+const PATIENCE_SECONDS: i64 = 10;
+
+/// Lists up to so many people are asked whom else than the expected winner they hold: a longer one costs more to read.
+const LIST_READ_MAX: u64 = 20_000;
+
+/// Sends to those of a flight who may get something; the others are left as they are.
+pub async fn run(app: &App, flight: &FlightTask) -> Result<(), StoreError> {
+    app.clock.sleep_until(plus_milliseconds(flight.starts_at, -READ_AHEAD_MILLISECONDS)).await;
+    if app.clock.now() >= flight.slot.closes_at {
+        tracing::warn!(channel = flight.channel, flight = %flight.id, "a flight came after its slot");
+        return Ok(());
+    }
+    let starts_at = flight.starts_at.max(app.clock.now());
+    let Some(lineup) = app.store.lineup(&flight.channel, starts_at).await? else { return Ok(()) };
+    let candidates = candidates(app, flight, &lineup, starts_at).await?;
+    if candidates.is_empty() {
+        return Ok(());
+    }
+    let delivery = Delivery::new(app, &flight.channel, &lineup.state, Nonce(random()));
+    match app.token(&flight.channel, &lineup.state.channel, None).await {
+        Ok(token) => *delivery.token.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = token,
+        Err(no_token) => {
+            tracing::warn!(channel = flight.channel, %no_token, "a flight does not start");
+            return Ok(());
+        }
+    }
+    let flown = delivery.fly(candidates, starts_at, flight.slot.closes_at).await;
+    // Whatever went wrong after the first call: what was seen is written down.
+    let nonce = delivery.nonce;
+    delivery.book.write(app, &flight.channel, nonce).await;
+    flown
+}
+
+/// Decides on everybody of a flight with all campaigns together.
+async fn candidates<'a>(
+    app: &App,
+    flight: &FlightTask,
+    lineup: &'a Lineup,
+    starts_at: Timestamp,
+) -> Result<Vec<Candidate<'a>>, StoreError> {
+    let runners = lineup.runners(starts_at);
+    let to = |openid: &String| SubscriberId::new(&flight.channel, openid);
+    let ids: Vec<SubscriberId> = flight.recipients.iter().flat_map(|(_, openids)| openids).map(to).collect();
+    let lists = lists(app, &runners, &ids).await?;
+    let people = app.store.people(&ids).await?;
+    let zone = lineup.state.channel.zone();
+    let room = Room { lineup, zone: &zone, people: &people, starts_at };
+    let mut candidates = Vec::new();
+    for (expected, openids) in &flight.recipients {
+        // Who spreads itself over time gets nobody but those whose turn it is.
+        let runs = |runner: &Runner<'_>| {
+            runner.row.campaign.pace == Pace::Fast || runner.live.occurrence.id.offer_id() == *expected
+        };
+        let (runners, lists): (Vec<&Runner<'_>>, Vec<&BTreeSet<String>>) =
+            runners.iter().zip(&lists).filter(|(runner, _)| runs(runner)).unzip();
+        candidates.extend(openids.iter().filter_map(|openid| {
+            let is_listed = |index: usize| {
+                let is_expected = |runner: &&&Runner<'_>| runner.live.occurrence.id.offer_id() == *expected;
+                runners.get(index).is_some_and(|runner| is_expected(&runner))
+                    || lists.get(index).is_some_and(|list| list.contains(openid))
+            };
+            room.candidate(&runners, *expected, &to(openid), is_listed)
+        }));
+    }
+    candidates.sort_by_key(|candidate| candidate.message.category != Category::Basic);
+    Ok(candidates)
+}
+
+/// Who is on the lists of campaigns, as far as that is worth reading.
+async fn lists(app: &App, runners: &[Runner<'_>], ids: &[SubscriberId]) -> Result<Vec<BTreeSet<String>>, StoreError> {
+    let prefixes = ids.iter().map(prefix);
+    let range = prefixes.clone().min().unwrap_or(0)..=prefixes.max().unwrap_or(0);
+    let mut lists = Vec::with_capacity(runners.len());
+    for runner in runners {
+        let is_short = runner.row.listed() <= LIST_READ_MAX;
+        lists.push(if is_short { app.store.listed(runner, range.clone()).await? } else { BTreeSet::new() });
+    }
+    Ok(lists)
+}
+
+/// What all recipients of a flight are decided with.
+struct Room<'a, 'b> {
+    lineup: &'a Lineup,
+    zone: &'b TimeZone,
+    people: &'b HashMap<SubscriberId, Entry>,
+    starts_at: Timestamp,
+}
+
+impl<'a> Room<'a, '_> {
+    /// What one person gets: what was expected if it still wins, otherwise the best.
+    fn candidate(
+        &self,
+        runners: &[&Runner<'a>],
+        expected: MessageId,
+        to: &SubscriberId,
+        is_listed: impl FnMut(usize) -> bool,
+    ) -> Option<Candidate<'a>> {
+        let entry = self.people.get(to)?.clone();
+        let entrants: Vec<Entrant<'_>> =
+            runners.iter().map(|runner| Entrant { live: &runner.live, template: runner.template }).collect();
+        let state = &self.lineup.state;
+        let field = Field {
+            channel: &state.channel,
+            health: &state.health,
+            zone: self.zone,
+            cuts: self.lineup.cuts(),
+            now: self.starts_at,
+        };
+        let mut wins = field.contest(&entrants, entry.person(), to, is_listed).wins;
+        let at = wins.iter().position(|win| win.offer.id == expected).unwrap_or(0);
+        let win = (at < wins.len()).then(|| wins.swap_remove(at))?;
+        let runner = runners.get(win.entrant)?;
+        let facts = Facts {
+            person: entry.person(),
+            subscriber: entry.person().subscriber(to)?,
+            cuts: self.lineup.cuts(),
+            zone: self.zone,
+            now: self.starts_at,
+        };
+        let words = runner.live.content_for(entry.person(), runner.live.variant_for(&facts))?;
+        let loser = |index: &usize| runners.get(*index).map(|runner| runner.live.id.short());
+        let won = Won {
+            campaign: runner.live.id,
+            variant: words.variant.to_owned(),
+            losers: win.losers.iter().filter_map(loser).collect(),
+        };
+        let message = message(&win, words.data, words.page, self.starts_at);
+        Some(Candidate {
+            id: win.offer.id,
+            message,
+            offer: win.offer,
+            template: runner.template,
+            entry,
+            won: Some(won),
+        })
+    }
+}
+
+/// The message that a recipient is sent; no row is kept of it.
+fn message(
+    win: &Win,
+    data: std::collections::BTreeMap<String, String>,
+    page: Option<String>,
+    accepted_at: Timestamp,
+) -> Message {
+    let offer = &win.offer;
+    Message {
+        channel: offer.to.channel.clone(),
+        openid: offer.to.openid.clone(),
+        template: offer.template.clone(),
+        data,
+        page,
+        topic: offer.topic.clone(),
+        category: offer.category,
+        urgency: offer.urgency,
+        business_line: offer.business_line.clone(),
+        not_before: offer.not_before,
+        deadline: offer.not_after,
+        accepted_at,
+        body_hash: String::new(),
+        answer: Standing::Queued,
+        standing: None,
+    }
+}
+
+impl Delivery<'_> {
+    /// Sends to all for whom there are units, from `starts_at` on and before `closes_at`.
+    async fn fly(
+        &self,
+        mut waiting: Vec<Candidate<'_>>,
+        starts_at: Timestamp,
+        closes_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let patience_ends = plus_seconds(starts_at, PATIENCE_SECONDS).min(closes_at);
+        let mut at = starts_at;
+        while let Some(first) = waiting.first() {
+            self.app.clock.sleep_until(plus_milliseconds(at, -LEASE_AHEAD_MILLISECONDS)).await;
+            at = at.max(self.app.clock.now());
+            let category = first.message.category;
+            let is_basic = category == Category::Basic;
+            let alike = waiting.iter().take_while(|one| (one.message.category == Category::Basic) == is_basic).count();
+            match self.lease_for(alike, category, at, closes_at).await? {
+                Ok((lease, leased)) => {
+                    let rest = waiting.split_off(usize::try_from(leased.units).unwrap_or(usize::MAX).min(alike));
+                    self.send_leased(std::mem::replace(&mut waiting, rest), &lease, &leased).await;
+                }
+                Err(shortage) if shortage.until < patience_ends => at = shortage.until.max(at),
+                Err(shortage) => {
+                    tracing::info!(channel = self.channel, people = alike, reason = shortage.reason.detail, "not sent");
+                    waiting = waiting.split_off(alike);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn lease_for(
+        &self,
+        units: usize,
+        category: Category,
+        starts_at: Timestamp,
+        closes_at: Timestamp,
+    ) -> Result<Result<(String, Leased), Shortage>, StoreError> {
+        let id = Nonce(random()).to_string();
+        let need = Need {
+            id: &id,
+            units: u32::try_from(units).unwrap_or(u32::MAX),
+            category,
+            use_by: plus_seconds(starts_at, LEASE_SECONDS).min(closes_at),
+        };
+        let (now, channel) = (self.app.clock.now(), &self.state.channel);
+        let leased = self.app.store.lease_from(self.channel, channel, need, starts_at, now).await?;
+        Ok(leased.map(|leased| (id, leased)))
+    }
+}

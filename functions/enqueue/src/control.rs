@@ -1,0 +1,217 @@
+//! Commands to campaigns: by the API, and by EventBridge, which starts them at their time.
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use thiserror::Error;
+use tidepost_core::brake::{Baseline, Counts, PausedBecause};
+use tidepost_core::campaign::{Command, IllegalState, Live, Status};
+use tidepost_core::ids::CampaignId;
+use tidepost_core::time::hour_of;
+use tidepost_io::app::App;
+use tidepost_io::auth::Right;
+use tidepost_io::brakes::ChannelBrake;
+use tidepost_io::campaigns::{CampaignRow, Changed};
+use tidepost_io::http::{Answer, Problem, Request, json as answer};
+use tidepost_io::store::StoreError;
+
+use crate::campaigns::{id_of, unknown};
+
+/// What can be commanded.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum Verb {
+    /// Let it run.
+    Start,
+    /// Hold it.
+    Pause,
+    /// Let it run again.
+    Resume,
+    /// End it.
+    Stop,
+}
+
+impl Verb {
+    fn parse(text: &str) -> Option<Self> {
+        serde_json::from_value(Value::from(text)).ok()
+    }
+
+    fn command(self) -> Command {
+        match self {
+            Self::Start => Command::Start,
+            Self::Pause => Command::Pause(PausedBecause::requested()),
+            Self::Resume => Command::Resume,
+            Self::Stop => Command::Stop,
+        }
+    }
+
+    /// Whether sends are to follow it.
+    fn lets_go(self) -> bool {
+        matches!(self, Self::Start | Self::Resume)
+    }
+
+    /// Whether a campaign that stands so needs the command no more.
+    fn is_done(self, status: Status) -> bool {
+        match self {
+            Self::Start | Self::Resume => matches!(status, Status::Scheduled | Status::Running),
+            Self::Pause => status == Status::Paused,
+            Self::Stop => status == Status::Stopped,
+        }
+    }
+}
+
+/// What EventBridge sends: as the whole input of a schedule, or as the detail of an event.
+#[derive(Debug, Deserialize)]
+struct Order {
+    campaign: CampaignId,
+    command: Verb,
+}
+
+/// Why a command was not carried out.
+#[derive(Debug, Error)]
+pub enum Refused {
+    /// There is no such campaign.
+    #[error("there is no such campaign")]
+    Unknown,
+    /// Its state does not allow it.
+    #[error(transparent)]
+    State(#[from] IllegalState),
+    /// It could not run as it is.
+    #[error("{0}")]
+    NotReady(String),
+    /// DynamoDB failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Unknown => unknown(),
+            Refused::State(_) | Refused::NotReady(_) => Self::new(409, "illegal_state", refused.to_string()),
+            Refused::Store(error) => error.into(),
+        }
+    }
+}
+
+/// Carries a command of the API out and says how much may still be sent.
+pub async fn command(app: &App, request: &Request, id: &str, verb: &str) -> Answer {
+    let verb = Verb::parse(verb).ok_or_else(|| Problem::not_found("there is no such route"))?;
+    app.authorise(request, Right::Campaigns).await?;
+    let id = id_of(id)?;
+    let row = carry_out(app, id, verb).await?;
+    let now = app.clock.now();
+    let at_most_more = match verb.lets_go() {
+        true => None,
+        false => Some(app.store.at_most_more(&row.campaign.channel, now).await?),
+    };
+    Ok(answer(200, &json!({ "id": id, "status": row.status(now), "at_most_more": at_most_more })))
+}
+
+/// Carries out what EventBridge asks for. It may ask twice: what is done already is well.
+///
+/// # Errors
+/// [`Refused`] in words, so that the event is tried again and then kept with the dead letters.
+pub async fn ordered(app: &App, event: &Value) -> Result<(), String> {
+    let order = event.get("detail").unwrap_or(event);
+    let order: Order = serde_json::from_value(order.clone())
+        .map_err(|error| format!("neither a call of the API nor a campaign and a command: {error}"))?;
+    match carry_out(app, order.campaign.whole(), order.command).await {
+        Ok(_) => Ok(()),
+        Err(Refused::State(illegal)) if order.command.is_done(illegal.status) => Ok(()),
+        Err(refused) => Err(format!("{}: {refused}", order.campaign)),
+    }
+}
+
+async fn carry_out(app: &App, id: CampaignId, verb: Verb) -> Result<CampaignRow, Refused> {
+    let now = app.clock.now();
+    if verb == Verb::Start {
+        let row = app.store.campaign(id).await?.ok_or(Refused::Unknown)?;
+        check_ready(app, id, &row, now).await?;
+    }
+    let forgiven = if verb == Verb::Resume { forgive(app, id, now).await? } else { Forgiven::at(now) };
+    let changed = app.store.change_campaign(id, |row| {
+        let control = row.control.after(verb.command(), row.campaign.life(), now)?;
+        let baseline = if verb.lets_go() { Some(forgiven.campaign) } else { row.baseline };
+        Ok::<_, IllegalState>(CampaignRow { control, baseline, ..row.clone() })
+    });
+    match changed.await? {
+        Changed::Done(row) => {
+            if verb == Verb::Resume {
+                let brake = ChannelBrake { baseline: forgiven.channel, warning: None };
+                app.store.put_channel_brake(&row.campaign.channel, &brake).await?;
+            }
+            Ok(*row)
+        }
+        Changed::Refused(illegal) => Err(illegal.into()),
+        Changed::Unknown => Err(Refused::Unknown),
+    }
+}
+
+/// Where the brake begins to count, for a campaign and for its channel.
+struct Forgiven {
+    campaign: Baseline,
+    channel: Baseline,
+}
+
+impl Forgiven {
+    fn at(now: Timestamp) -> Self {
+        let baseline = Baseline { since: now, before: Counts::default() };
+        Self { campaign: baseline, channel: baseline }
+    }
+}
+
+/// Who resumes has seen what was counted by now: it does not brake again.
+async fn forgive(app: &App, id: CampaignId, now: Timestamp) -> Result<Forgiven, Refused> {
+    let row = app.store.campaign(id).await?.ok_or(Refused::Unknown)?;
+    let mut forgiven = Forgiven::at(now);
+    for (_, hour) in app.store.hours(&row.campaign.channel, hour_of(now), now).await? {
+        for (cell, count) in &hour.counts {
+            forgiven.channel.before.add(cell, *count);
+            if cell.campaign == Some(id) {
+                forgiven.campaign.before.add(cell, *count);
+            }
+        }
+    }
+    Ok(forgiven)
+}
+
+/// What was right when the campaign was made may have changed since.
+async fn check_ready(app: &App, id: CampaignId, row: &CampaignRow, now: Timestamp) -> Result<(), Refused> {
+    let not_ready = |detail: String| Err(Refused::NotReady(detail));
+    let campaign = &row.campaign;
+    if campaign.segment.is_none() && row.list.is_empty() {
+        return not_ready("it is for nobody: upload its list first".to_owned());
+    }
+    let Some(template) = app.store.template(&campaign.channel, &campaign.template).await? else {
+        return not_ready(format!("the channel has no template {} any more", campaign.template));
+    };
+    let start = campaign.occurrence(id, now).map(|_| now).or_else(|| campaign.next_start(now));
+    match Live::new(id, campaign, &template, start.unwrap_or(now)) {
+        Ok(_) => Ok(()),
+        Err(wrong) => not_ready(wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_is_the_input_itself_or_the_detail_of_an_event() {
+        let id = CampaignId::derive("shop", "k_1", "spring", Timestamp::UNIX_EPOCH);
+        let order = json!({"campaign": id, "command": "start"});
+        for event in [order.clone(), json!({"detail-type": "Campaign", "detail": order})] {
+            let order = event.get("detail").unwrap_or(&event);
+            let order: Order = serde_json::from_value(order.clone()).unwrap();
+            assert_eq!((order.campaign, order.command), (id, Verb::Start));
+        }
+    }
+
+    #[test]
+    fn a_command_that_comes_twice_is_done_already() {
+        assert!(Verb::Start.is_done(Status::Running) && Verb::Resume.is_done(Status::Scheduled));
+        assert!(!Verb::Start.is_done(Status::Stopped) && !Verb::Pause.is_done(Status::Draft));
+        assert!(Verb::Pause.is_done(Status::Paused) && Verb::Stop.is_done(Status::Stopped));
+    }
+}

@@ -1,0 +1,111 @@
+//! The brake: campaigns that do harm are paused and say why. Counts are read to stop, never to send.
+
+use jiff::Timestamp;
+use tidepost_core::brake::{Baseline, Counts, LOOKS_BACK_MAX_SECONDS, PausedBecause, Thresholds, Verdict};
+use tidepost_core::campaign::{Command, IllegalState};
+use tidepost_core::ids::CampaignId;
+use tidepost_core::metric::{Cell, HourRollup};
+use tidepost_core::time::plus_seconds;
+use tidepost_io::app::App;
+use tidepost_io::brakes::ChannelBrake;
+use tidepost_io::campaigns::{CampaignRow, Changed};
+use tidepost_io::events::Complaint;
+use tidepost_io::store::StoreError;
+
+/// What is known of a channel's sends.
+struct Known {
+    hours: Vec<(Timestamp, HourRollup)>,
+    complaints: Vec<Complaint>,
+    now: Timestamp,
+}
+
+/// Looks at the campaigns that run on a channel.
+pub async fn brake(app: &App, channel: &str, now: Timestamp) -> Result<(), StoreError> {
+    let running = app.store.live_campaigns(channel, now).await?;
+    if running.is_empty() {
+        return Ok(());
+    }
+    let from = plus_seconds(now, -LOOKS_BACK_MAX_SECONDS);
+    let (health, was, hours, complaints) = futures::try_join!(
+        app.store.health(channel),
+        app.store.channel_brake(channel),
+        app.store.hours(channel, from, now),
+        app.store.complaints(channel),
+    )?;
+    let known = Known { hours, complaints, now };
+    let verdict = if health.is_banned(now) {
+        Verdict::Pause(PausedBecause::punished(health.reasons.last().map_or("", String::as_str)))
+    } else {
+        known.judge(&was.baseline, &Thresholds::CHANNEL, None)
+    };
+    warn(app, channel, &was, &verdict).await?;
+    for (id, row) in running {
+        let verdict = match &verdict {
+            Verdict::Pause(because) => Verdict::Pause(of_the_channel(because)),
+            Verdict::GoOn | Verdict::Warn(_) => {
+                known.judge(&row.baseline.unwrap_or_default(), &row.campaign.brake, Some(id))
+            }
+        };
+        if let Verdict::Pause(because) = verdict {
+            pause(app, channel, id, because, now).await?;
+        }
+    }
+    Ok(())
+}
+
+impl Known {
+    /// Judges a campaign, or the whole channel.
+    fn judge(&self, baseline: &Baseline, thresholds: &Thresholds, campaign: Option<CampaignId>) -> Verdict {
+        let is_meant = |one: Option<CampaignId>| campaign.is_none() || one == campaign;
+        let count = |(hour, rollup): &(Timestamp, HourRollup)| {
+            let mut counts = Counts::default();
+            let cells = rollup.counts.iter().filter(|(cell, _): &&(Cell, u64)| is_meant(cell.campaign));
+            cells.for_each(|(cell, count)| counts.add(cell, *count));
+            (*hour, counts)
+        };
+        let hours: Vec<(Timestamp, Counts)> = self.hours.iter().map(count).collect();
+        let complaints = self.complaints.iter().filter(|one| is_meant(one.campaign));
+        let complaints = complaints.filter(|one| baseline.counts_complaint(one.at, self.now)).count();
+        baseline.judge(&hours, u32::try_from(complaints).unwrap_or(u32::MAX), thresholds, self.now)
+    }
+}
+
+fn of_the_channel(because: &PausedBecause) -> PausedBecause {
+    PausedBecause { code: because.code, detail: format!("the whole channel: {}", because.detail) }
+}
+
+/// Keeps what a person should look at; says it once in the log.
+async fn warn(app: &App, channel: &str, was: &ChannelBrake, verdict: &Verdict) -> Result<(), StoreError> {
+    let warning = match verdict {
+        Verdict::Warn(warning) => Some(warning.clone()),
+        Verdict::GoOn | Verdict::Pause(_) => None,
+    };
+    if warning == was.warning {
+        return Ok(());
+    }
+    if let Some(warning) = &warning {
+        tracing::error!(channel, warning, "a channel is close to a ban");
+    }
+    app.store.put_channel_brake(channel, &ChannelBrake { warning, ..was.clone() }).await
+}
+
+async fn pause(
+    app: &App,
+    channel: &str,
+    id: CampaignId,
+    because: PausedBecause,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let changed = app.store.change_campaign(id, |row| {
+        let control = row.control.after(Command::Pause(because.clone()), row.campaign.life(), now)?;
+        Ok::<_, IllegalState>(CampaignRow { control, ..row.clone() })
+    });
+    match changed.await? {
+        Changed::Done(_) => {
+            tracing::error!(channel, campaign = %id, detail = because.detail, "the brake paused a campaign");
+        }
+        // Somebody was faster: it does not run any more.
+        Changed::Refused(_) | Changed::Unknown => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,204 @@
+//! Looks at the people of a range, page by page, and leaves a roster of those whom some live campaign may be sent to.
+//!
+//! Its memory holds a page and a few thousand openids, however many people there are. What it found is written down with
+//! the place where to go on, so that another task takes over where one died.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use lambda_runtime::Error;
+use tidepost_core::choice::Rank;
+use tidepost_core::ids::{MessageId, SubscriberId};
+use tidepost_core::person::Person;
+use tidepost_core::sweep::{Census, Entrant, Field, PIECE_MAX, Piece};
+use tidepost_core::time::plus_seconds;
+use tidepost_io::app::App;
+use tidepost_io::lineup::Lineup;
+use tidepost_io::queue::SweepStep;
+use tidepost_io::store::{StoreError, Stored, Swap};
+use tidepost_io::sweeps::RangeState;
+
+use crate::settle::Settling;
+
+/// How long a task has a range to itself, in seconds; each checkpoint begins it anew.
+const OWNED_SECONDS: i64 = 40;
+
+/// People whom a task holds in memory before it writes them down.
+const BUFFERED_MAX: usize = 8_000;
+
+/// People who are alike: business line, rank and the campaign that wins them.
+type Kind = (String, Rank, MessageId);
+
+/// Looks at a range, unless somebody else is at it or was.
+pub async fn run(app: &App, channel: &str, generation: u32, range: u16) -> Result<(), Error> {
+    let progress = app.store.progress(channel).await?.map(|stored| stored.value).unwrap_or_default();
+    let Some(census) = progress.building.clone().filter(|building| building.generation == generation) else {
+        return Ok(());
+    };
+    let stored = app.store.range_state(channel, generation, range).await?;
+    let state = stored.as_ref().map(|stored| stored.value.clone()).unwrap_or_default();
+    if !state.is_done {
+        if state.use_by.is_some_and(|use_by| app.clock.now() < use_by) {
+            return Ok(());
+        }
+        let Some(lineup) = app.store.lineup(channel, census.as_of).await? else { return Ok(()) };
+        let since = progress.roster.as_ref().map(|roster| roster.began_at);
+        let walk = Walk { app, channel, census: &census, range, lineup: &lineup };
+        if !walk.run(stored, state, since).await? {
+            return Ok(());
+        }
+    }
+    let states = app.store.range_states(channel, &census).await?;
+    if states.iter().all(|state| state.is_done) {
+        app.sweep_queue.send(SweepStep::Plan { channel: channel.to_owned() }).await?;
+    }
+    Ok(())
+}
+
+struct Walk<'a> {
+    app: &'a App,
+    channel: &'a str,
+    census: &'a Census,
+    range: u16,
+    lineup: &'a Lineup,
+}
+
+/// What was found and is not written down yet.
+#[derive(Default)]
+struct Found {
+    people: BTreeMap<Kind, Vec<String>>,
+    count: usize,
+}
+
+impl Walk<'_> {
+    /// Walks to the end; false when somebody else took over.
+    async fn run(
+        &self,
+        mut stored: Option<Stored<RangeState>>,
+        mut state: RangeState,
+        since: Option<Timestamp>,
+    ) -> Result<bool, StoreError> {
+        state.epoch += 1;
+        if !self.checkpoint(&mut stored, &mut state).await? {
+            return Ok(false);
+        }
+        let runners = self.lineup.runners(self.census.as_of);
+        let mut lists = Vec::with_capacity(runners.len());
+        for runner in &runners {
+            lists.push(self.app.store.listed(runner, self.census.prefixes(self.range)).await?);
+        }
+        let entrants: Vec<Entrant<'_>> =
+            runners.iter().map(|runner| Entrant { live: &runner.live, template: runner.template }).collect();
+        let zone = self.lineup.state.channel.zone();
+        let look = Look { walk: self, entrants, lists, zone: &zone };
+        let mut settling = Settling::new(self.app, self.channel, &runners, since);
+        let mut found = Found::default();
+        for prefix in self.census.prefixes(self.range).skip(usize::from(state.prefixes_done)) {
+            loop {
+                let page = self.app.store.people_page(self.channel, prefix, state.after.as_deref()).await?;
+                for (to, person) in page.people {
+                    let person = match person {
+                        Some(person) => person,
+                        None => self.app.store.person(&to).await?.person().clone(),
+                    };
+                    look.at(&to, &person, &mut state, &mut found);
+                    settling.see(&to, &person);
+                }
+                settling.settle().await?;
+                state.after = page.next;
+                let is_end = state.after.is_none();
+                state.prefixes_done += u16::from(is_end);
+                if found.count >= BUFFERED_MAX && !self.write(&mut stored, &mut state, &mut found).await? {
+                    return Ok(false);
+                }
+                if is_end {
+                    break;
+                }
+            }
+        }
+        state.is_done = true;
+        self.write(&mut stored, &mut state, &mut found).await
+    }
+
+    /// Writes down what was found, then where to go on: pieces that no state names do not count.
+    async fn write(
+        &self,
+        stored: &mut Option<Stored<RangeState>>,
+        state: &mut RangeState,
+        found: &mut Found,
+    ) -> Result<bool, StoreError> {
+        let now = self.app.clock.now();
+        // Numbers of two tasks that work on the same range do not meet.
+        let mut number = (state.epoch << 20) + u32::try_from(state.pieces.len()).unwrap_or(0);
+        for ((line, rank, offer), openids) in std::mem::take(found).people {
+            for part in openids.chunks(PIECE_MAX) {
+                let generation = self.census.generation;
+                let openids = part.to_vec();
+                self.app.store.put_piece(self.channel, generation, self.range, number, openids, now).await?;
+                let count = u32::try_from(part.len()).unwrap_or(0);
+                state.pieces.push(Piece { number, line: line.clone(), rank, offer, count, taken: 0 });
+                number += 1;
+            }
+        }
+        self.checkpoint(stored, state).await
+    }
+
+    /// False when somebody else took over.
+    async fn checkpoint(
+        &self,
+        stored: &mut Option<Stored<RangeState>>,
+        state: &mut RangeState,
+    ) -> Result<bool, StoreError> {
+        let now = self.app.clock.now();
+        state.use_by = Some(plus_seconds(now, OWNED_SECONDS));
+        let (generation, next) = (self.census.generation, state.clone());
+        let store = &self.app.store;
+        match store.swap_range(self.channel, generation, self.range, stored.as_ref(), next, now).await? {
+            Swap::Done(done) => {
+                *stored = Some(done);
+                Ok(true)
+            }
+            Swap::Conflict(_) => Ok(false),
+        }
+    }
+}
+
+/// What people are looked at with.
+struct Look<'a, 'b> {
+    walk: &'a Walk<'a>,
+    entrants: Vec<Entrant<'b>>,
+    lists: Vec<BTreeSet<String>>,
+    zone: &'a TimeZone,
+}
+
+impl Look<'_, '_> {
+    fn at(&self, to: &SubscriberId, person: &Person, state: &mut RangeState, found: &mut Found) {
+        let lineup = self.walk.lineup;
+        state.people += 1;
+        if lineup.asks_for_quintiles() && is_counted_here(to, person) {
+            state.purchases.get_or_insert_default().add(&person.purchases, self.zone);
+        }
+        let field = Field {
+            channel: &lineup.state.channel,
+            health: &lineup.state.health,
+            zone: self.zone,
+            cuts: lineup.cuts(),
+            now: self.walk.census.as_of,
+        };
+        let is_listed = |index: usize| self.lists.get(index).is_some_and(|list| list.contains(&to.openid));
+        let contest = field.contest(&self.entrants, person, to, is_listed);
+        state.ready_at = [state.ready_at, contest.ready_at].into_iter().flatten().min();
+        for win in contest.wins {
+            let line = win.offer.business_line.unwrap_or_default();
+            found.people.entry((line, win.rank, win.offer.id)).or_default().push(to.openid.clone());
+            found.count += 1;
+        }
+    }
+}
+
+/// A person with several subscribers on a channel is counted with the first.
+fn is_counted_here(to: &SubscriberId, person: &Person) -> bool {
+    let first = person.subscribers.iter().find(|subscriber| subscriber.channel == to.channel);
+    first.is_some_and(|subscriber| subscriber.openid == to.openid)
+}
