@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tidepost_core::channel::{Channel, Health};
 use tidepost_core::template::Template;
 
-use crate::store::{Key, LAST, Range, Store, StoreError, Stored};
+use crate::store::{Key, LAST, Range, Store, StoreError, Stored, readable};
 
 /// The partition that lists all channels.
 const CHANNELS: &str = "C";
@@ -60,13 +60,13 @@ fn template_key(channel: &str, template: &str) -> Key {
 }
 
 impl Store {
-    /// All channels, by id.
+    /// All channels that can be read, by id.
     ///
     /// # Errors
     /// [`StoreError`] when DynamoDB fails.
     pub async fn channels(&self) -> Result<BTreeMap<String, Channel>, StoreError> {
         let rows: Vec<(String, Json)> = self.query_all(&Range::all(CHANNELS)).await?;
-        rows.into_iter().map(|(id, row)| row.read(&id).map(|channel| (id, channel))).collect()
+        Ok(rows.into_iter().filter_map(|(id, row)| readable(row.read(&id)).map(|channel| (id, channel))).collect())
     }
 
     /// One channel's definition.

@@ -142,14 +142,15 @@ impl Store {
         Ok(row.map(|row| row.value))
     }
 
-    /// Many messages' rows.
+    /// Many messages' rows, without those that are absent or cannot be read.
     ///
     /// # Errors
     /// [`StoreError`] when DynamoDB fails.
     pub async fn messages(&self, ids: &[MessageId]) -> Result<Vec<(MessageId, Message)>, StoreError> {
         let keys: Vec<Key> = ids.iter().copied().map(message_key).collect();
         let mut rows = self.get_many::<Message>(&keys).await?;
-        Ok(ids.iter().zip(keys).filter_map(|(id, key)| rows.remove(&key).map(|row| (*id, row.value))).collect())
+        let row = |(id, key): (&MessageId, Key)| Some((*id, rows.remove(&key)??.value));
+        Ok(ids.iter().zip(keys).filter_map(row).collect())
     }
 
     /// A page of one shard of one week's messages.
@@ -180,7 +181,7 @@ impl Store {
     /// [`StoreError`] when DynamoDB fails.
     pub async fn parked(&self, waiting: &[(MessageId, Timestamp)]) -> Result<HashSet<MessageId>, StoreError> {
         let keys: Vec<Key> = waiting.iter().map(|(id, due)| parked_key(*id, *due)).collect();
-        Ok(self.get_many::<Parked>(&keys).await?.into_values().map(|parked| parked.value.id).collect())
+        Ok(self.get_many::<Parked>(&keys).await?.into_values().flatten().map(|parked| parked.value.id).collect())
     }
 
     /// What may go by `until`: when, the key to forget it by, and what was parked.

@@ -78,7 +78,7 @@ pub async fn run(app: &App, channel: &str, ids: &[MessageId]) -> Result<Unfinish
         book: Book::default(),
         token: Mutex::new(Secret::new(String::new())),
         halt: Mutex::default(),
-        unfinished: Mutex::default(),
+        unfinished: Mutex::new(plan.unreadable.into_iter().collect()),
     };
     for (id, message, hold) in plan.held {
         delivery.hold(id, &message, hold).await;
