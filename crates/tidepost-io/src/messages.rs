@@ -24,6 +24,9 @@ pub const PARKED_SHARDS: u8 = 8;
 /// How long message rows and receipts are kept, in seconds.
 pub const KEPT_SECONDS: i64 = 30 * 86_400;
 
+/// How long before the end of an hour a receipt may already come after it, in seconds.
+const HOUR_END_SECONDS: i64 = 60;
+
 /// How long roll-ups are kept, in seconds: two years, for comparing seasons.
 const ROLLUP_KEPT_SECONDS: i64 = 731 * 86_400;
 
@@ -269,9 +272,15 @@ impl Store {
         let key = Key::new(receipt_partition(channel, hour), format!("{}#ended", entry.id));
         let mut receipt = Receipt::default();
         receipt.add(&message.template, &message.topic, &entry);
-        self.mark_dirty(channel, hour).await?;
+        // A running hour is added up when it is over.
+        let is_late = hour < hour_of(plus_seconds(entry.at, HOUR_END_SECONDS));
+        if is_late {
+            self.mark_dirty(channel, hour).await?;
+        }
         let is_first = self.put_new(&key, &receipt, Some(plus_seconds(hour, KEPT_SECONDS))).await?;
-        self.mark_dirty(channel, hour).await?;
+        if is_late {
+            self.mark_dirty(channel, hour).await?;
+        }
         if is_first {
             return Ok(entry);
         }
