@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tidepost_core::category::Category;
-use tidepost_core::channel::{Health, HealthState};
 use tidepost_core::decide::{Hold, wait_or_refuse};
 use tidepost_core::dispatch::{
     FollowUp, REPEAT_SECONDS, RESERVE_TRIES, Settlement, Step, follow_up, may_repeat, never_again, reserve, settle,
@@ -279,12 +278,8 @@ impl Delivery<'_> {
     async fn ban(&self, ending: &Ending, now: Timestamp) {
         let words = ending.platform.as_ref().map(|word| format!("{} {}", word.code, word.message)).unwrap_or_default();
         tracing::error!(channel = self.channel, words, "the platform does not let the channel send");
-        let health = Health {
-            state: HealthState::Banned,
-            until: Some(plus_seconds(now, BANNED_SECONDS)),
-            reasons: vec![format!("the platform said {words}")],
-        };
-        if let Err(error) = self.app.store.put_health(self.channel, &health).await {
+        let (until, reason) = (plus_seconds(now, BANNED_SECONDS), format!("the platform said {words}"));
+        if let Err(error) = self.app.store.ban(self.channel, until, reason).await {
             tracing::error!(channel = self.channel, %error, "the ban could not be noted");
         }
         let detail = "the platform does not let this channel send";
