@@ -198,6 +198,27 @@ pub fn never_again(person: &Person, id: MessageId) -> Option<Person> {
     Some(person)
 }
 
+/// What the person's memory says of a message that is to end without a call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Uncalled {
+    /// Nobody reserved it: it ends, and nothing was sent.
+    Never,
+    /// Its first try is unknown, and there will be no second.
+    FirstTry,
+    /// A delivery has it or had it, perhaps another since the item was last read: that delivery tells how it ended.
+    Elsewhere,
+}
+
+/// Tells what the end of a message without a call means.
+#[must_use]
+pub fn uncalled(person: &Person, id: MessageId) -> Uncalled {
+    match person.sends.find(id).map(|send| send.mark) {
+        None => Uncalled::Never,
+        Some(Mark::MayRepeat) => Uncalled::FirstTry,
+        Some(Mark::Reserved | Mark::Refused | Mark::Repeated) => Uncalled::Elsewhere,
+    }
+}
+
 /// Calls of one reservation at the most: the first and the retries of definite refusals.
 pub const CALLS_MAX: u32 = 3;
 

@@ -264,9 +264,26 @@ impl Delivery<'_> {
         held: &Held,
         settlement: Settlement,
         ending: &Ending,
+        if held.is_repeat && self.is_told(candidate, held).await {
+            return;
+        }
         now: Timestamp,
     ) {
         if let Err(error) = self.settle(candidate, held, settlement).await {
+    /// Whether the platform's event has told what became of a call whose answer was never heard; nobody calls again then,
+    /// nor when that cannot be read.
+    async fn is_told(&self, candidate: &Candidate<'_>, held: &Held) -> bool {
+        let (to, id) = (&candidate.offer.to, candidate.id);
+        match self.app.store.is_told_by_event(to, id, held.hour, self.nonce).await {
+            Ok(is_told) => is_told,
+            Err(error) => {
+                tracing::warn!(%id, %error, "it is not called again: the event may have come");
+                self.forbid_repeat(candidate).await;
+                true
+            }
+        }
+    }
+
             tracing::error!(id = %candidate.id, %error, "what a refused message had paid could not be given back");
         }
         self.note(candidate, held, now, ending);
@@ -305,25 +322,22 @@ impl Delivery<'_> {
         let may_have_another =
             candidate.message.category == Category::Basic && !held.is_repeat && until < candidate.message.deadline;
         let is_allowed = may_have_another && self.allow_repeat(candidate).await;
-        match self.app.store.is_told_by_event(to, candidate.id, held.hour, self.nonce).await {
-            Ok(false) if is_allowed => {
-                self.hold(candidate.id, &candidate.message, Hold::Wait { until, reason: ending.reason.clone() }).await;
-            }
-            Ok(_) => {}
-            Err(error) => {
-                tracing::warn!(id = %candidate.id, %error, "there will be no second try: the event may have come");
-                self.forbid_repeat(candidate).await;
-            }
+        if !self.is_told(candidate, held).await && is_allowed {
+            self.hold(candidate.id, &candidate.message, Hold::Wait { until, reason: ending.reason.clone() }).await;
         }
     }
 
     async fn allow_repeat(&self, candidate: &Candidate<'_>) -> bool {
         let allow = |person: &Person| may_repeat(person, candidate.id, self.nonce);
         let allowed = self.app.store.update_person(&candidate.offer.to, allow).await;
-        if let Err(error) = &allowed {
-            tracing::warn!(id = %candidate.id, %error, "there will be no second try");
+        match allowed {
+            // Somebody erased in between is not remembered: the row, stripped by then, stays as it is.
+            Ok(entry) => entry.person().sends.find(candidate.id).is_some_and(|send| send.mark == Mark::MayRepeat),
+            Err(error) => {
+                tracing::warn!(id = %candidate.id, %error, "there will be no second try");
+                false
+            }
         }
-        allowed.is_ok()
     }
 
     async fn forbid_repeat(&self, candidate: &Candidate<'_>) {

@@ -7,13 +7,12 @@ use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 use tidepost_core::category::Category;
 use tidepost_core::decide::{Hold, wait, wait_or_refuse};
-use tidepost_core::dispatch::PATIENCE_SECONDS;
+use tidepost_core::dispatch::{PATIENCE_SECONDS, Uncalled, uncalled};
 use tidepost_core::ids::{MessageId, Nonce, SubscriberId};
 use tidepost_core::message::{Message, Standing};
 use tidepost_core::outcome::Ending;
 use tidepost_core::quota::{Leased, Need, Shortage};
 use tidepost_core::reason::{Reason, ReasonCode};
-use tidepost_core::sends::Mark;
 use tidepost_core::time::plus_seconds;
 use tidepost_io::app::App;
 use tidepost_io::channels::ChannelState;
@@ -219,10 +218,13 @@ impl Delivery<'_> {
     async fn end_unsent(&self, id: MessageId, message: &Message, reason: Reason) -> Result<(), StoreError> {
         let now = self.app.clock.now();
         let person = self.app.store.person(&message.subscriber()).await?;
-        if person.person().sends.find(id).is_some_and(|send| send.mark == Mark::MayRepeat) {
-            // The first try is all there will be, and its receipt says that nobody knows.
-            let unknown = Reason::new(ReasonCode::Timeout, "the first try is unknown and there is no second");
-            return self.app.store.rewrite_message(id, &message.ended(Ending::because(unknown, None), None)).await;
+        match uncalled(person.person(), id) {
+            Uncalled::Never => {}
+            Uncalled::FirstTry => {
+                let unknown = Reason::new(ReasonCode::Timeout, "the first try is unknown and there is no second");
+                return self.app.store.rewrite_message(id, &message.ended(Ending::because(unknown, None), None)).await;
+            }
+            Uncalled::Elsewhere => return Ok(()),
         }
         let ending = Ending::because(message.unsent_because(reason), None);
         self.app.store.rewrite_message(id, &message.ended(ending.clone(), None)).await?;
