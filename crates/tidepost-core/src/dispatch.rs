@@ -278,6 +278,8 @@ pub fn follow_up(result: &CallResult, calls: u32, channel: &Channel, now: Timest
             park_in(i64::from(*after_seconds).max(DOWN_SECONDS), code, &answer.message, now)
         }
         Reply::RefreshToken if calls == 1 => FollowUp::Again { after_seconds: 0, refresh_token: true },
+        // A new token that is refused speaks of the channel's secret, not of the message: until a person repairs it, whoever
+        // is to hear of their order loses nothing by the wait.
         Reply::RefreshToken => park_in(DOWN_SECONDS, ReasonCode::Rate, "the platform refuses the access token", now),
         Reply::QuotaExhausted { per } => FollowUp::Park {
             until: None,
