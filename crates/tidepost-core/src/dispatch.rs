@@ -16,10 +16,10 @@ use crate::ids::{MessageId, Nonce};
 use crate::outcome::{Ending, PlatformWord};
 use crate::person::{Person, counter_key};
 use crate::reason::{Reason, ReasonCode};
-use crate::reply::{CallResult, QuotaPeriod, Reply, RetryReason};
+use crate::reply::{Answer, CallResult, QuotaPeriod, Reply, RetryReason};
 use crate::sends::{Mark, RecentSend, second, second_rounded_up};
 use crate::template::TemplateKind;
-use crate::time::{Calendar, calendar_period, day_number, hour_of, plus_seconds};
+use crate::time::{Calendar, calendar_period, day_number, hour_of, plus_milliseconds, plus_seconds};
 
 /// How often a reservation is decided again after the item changed, before the message goes back to the queue.
 pub const RESERVE_TRIES: usize = 4;
@@ -300,6 +300,23 @@ pub fn follow_up(result: &CallResult, calls: u32, channel: &Channel, now: Timest
         }
         refusal => FollowUp::Settle(Settlement::Refused, Ending::because(final_refusal(refusal), Some(word))),
     }
+}
+
+/// Until when the whole channel rests, if the platform says that it calls too often: to the end of a second, or of the
+/// minute where the platform counts those (platforms.md A2, 45011 and 44990 to 44991). Calls that are refused together
+/// ask for the same rest.
+#[must_use]
+pub fn rest(result: &CallResult, channel: &Channel, now: Timestamp) -> Option<Timestamp> {
+    let CallResult::Answered(Answer { reply: Reply::Retry { after_seconds, reason: RetryReason::Rate }, .. }) = result
+    else {
+        return None;
+    };
+    if *after_seconds < 60 {
+        let end = Timestamp::from_second(now.as_second() + 1).unwrap_or(Timestamp::MAX);
+        return Some(plus_seconds(end, i64::from(*after_seconds)));
+    }
+    let minute = calendar_period(Calendar::Minute, &channel.zone(), now);
+    Some(plus_milliseconds(minute.closes_at, i64::from(channel.skew_milliseconds)))
 }
 
 /// Why the platform refuses for good.

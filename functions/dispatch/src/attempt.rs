@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use tidepost_core::category::Category;
 use tidepost_core::decide::{Hold, wait_or_refuse};
 use tidepost_core::dispatch::{
-    FollowUp, REPEAT_SECONDS, RESERVE_TRIES, Settlement, Step, follow_up, may_repeat, never_again, reserve, settle,
+    FollowUp, REPEAT_SECONDS, RESERVE_TRIES, Settlement, Step, follow_up, may_repeat, never_again, reserve, rest,
+    settle,
 };
 use tidepost_core::grant::Payment;
 use tidepost_core::outcome::Ending;
@@ -129,6 +130,9 @@ impl Delivery<'_> {
             let token = self.token.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let result = self.send(candidate, &token).await;
             let now = self.app.clock.now();
+            if let Some(until) = rest(&result, &self.state.channel, now) {
+                self.rest(until, now).await;
+            }
             match follow_up(&result, calls, &self.state.channel, now) {
                 FollowUp::Done(ending) => return self.note(candidate, held, now, &ending),
                 FollowUp::Settle(settlement, ending) => {
@@ -165,6 +169,17 @@ impl Delivery<'_> {
 
     fn note(&self, candidate: &Candidate<'_>, held: &Held, at: Timestamp, ending: &Ending) {
         self.book.note(candidate.id, &candidate.message, held.hour, at, ending);
+    }
+
+    /// Lets the channel rest until `until`: the starts still to be booked, and those of this delivery.
+    async fn rest(&self, until: Timestamp, now: Timestamp) {
+        if !self.turns.rest(until, now) {
+            return;
+        }
+        tracing::warn!(channel = self.channel, %until, "the platform says that the channel calls too often");
+        if let Err(error) = self.app.store.update_quota(self.channel, |quota| quota.resting(until)).await {
+            tracing::warn!(channel = self.channel, %error, "other deliveries do not hear of the rest");
+        }
     }
 
     /// Gets what another call needs: time, a unit, and another token than the one that was rejected. Otherwise says how the message is held back.
@@ -249,27 +264,12 @@ impl Delivery<'_> {
             tracing::error!(id = %candidate.id, %error, "a reservation could not be taken back");
             return;
         }
-        self.hold(candidate.id, &candidate.message, hold).await;
-    }
-
-    async fn settle(&self, candidate: &Candidate<'_>, held: &Held, settlement: Settlement) -> Result<(), StoreError> {
-        let (offer, channel, kind) = (&candidate.offer, &self.state.channel, candidate.template.kind);
-        let change = |person: &Person| settle(person, offer, channel, kind, self.nonce, &held.payment, settlement);
-        self.app.store.update_person(&offer.to, change).await.map(drop)
-    }
-
-    async fn settle_for_good(
-        &self,
-        candidate: &Candidate<'_>,
-        held: &Held,
-        settlement: Settlement,
-        ending: &Ending,
         if held.is_repeat && self.is_told(candidate, held).await {
             return;
         }
-        now: Timestamp,
-    ) {
-        if let Err(error) = self.settle(candidate, held, settlement).await {
+        self.hold(candidate.id, &candidate.message, hold).await;
+    }
+
     /// Whether the platform's event has told what became of a call whose answer was never heard; nobody calls again then,
     /// nor when that cannot be read.
     async fn is_told(&self, candidate: &Candidate<'_>, held: &Held) -> bool {
@@ -284,6 +284,21 @@ impl Delivery<'_> {
         }
     }
 
+    async fn settle(&self, candidate: &Candidate<'_>, held: &Held, settlement: Settlement) -> Result<(), StoreError> {
+        let (offer, channel, kind) = (&candidate.offer, &self.state.channel, candidate.template.kind);
+        let change = |person: &Person| settle(person, offer, channel, kind, self.nonce, &held.payment, settlement);
+        self.app.store.update_person(&offer.to, change).await.map(drop)
+    }
+
+    async fn settle_for_good(
+        &self,
+        candidate: &Candidate<'_>,
+        held: &Held,
+        settlement: Settlement,
+        ending: &Ending,
+        now: Timestamp,
+    ) {
+        if let Err(error) = self.settle(candidate, held, settlement).await {
             tracing::error!(id = %candidate.id, %error, "what a refused message had paid could not be given back");
         }
         self.note(candidate, held, now, ending);

@@ -163,28 +163,29 @@ async fn a_passing_trouble_is_waited_out_in_the_same_delivery() {
 #[tokio::test]
 async fn a_longer_trouble_parks_the_message() {
     let world = World::at(NOON).await;
-    let shop = world.shop("longer").await;
     let mut asked = Vec::new();
-    for (code, times, reason) in [(-1, 3, "rate"), (43108, 3, "in_flight"), (45011, 1, "rate"), (44991, 1, "rate")] {
-        let openid = format!("o{code}");
+    for (code, times, reason) in [(-1_i64, 3, "rate"), (43108, 3, "in_flight"), (45011, 1, "rate"), (44991, 1, "rate")]
+    {
+        let (shop, openid) = (world.shop(&format!("longer{}", code.abs())).await, format!("o{code}"));
         shop.grant(&openid, SHIPPED).await;
         answer(&shop, &openid, Some(times), code).await;
         let id = shop.send(&openid, SHIPPED).await;
         let waits = shop.comes_to(&id, "waiting").await;
         assert_eq!(ending(&waits), ("waiting", reason), "{code}");
         assert_eq!(shop.available(&openid, SHIPPED).await, 1, "{code}: nothing is paid while it waits");
-        asked.push((code, times, openid, id));
+        asked.push((shop, code, times, openid, id));
     }
+    let shop = world.shop("longest").await;
     shop.grant("tomorrow", SHIPPED).await;
     answer(&shop, "tomorrow", None, 43100).await;
     let tomorrow = shop.send("tomorrow", SHIPPED).await;
     assert_eq!(ending(&shop.comes_to(&tomorrow, "refused").await), ("refused", "rate"), "a day is past its deadline");
     world.pass_minutes(4).await;
-    for (code, times, openid, id) in &asked {
+    for (shop, code, times, openid, id) in &asked {
         shop.comes_to(id, "delivered").await;
         let mut expected = vec![json!(code); *times as usize];
         expected.push(json!(0));
-        assert_answers(&shop, openid, &expected).await;
+        assert_answers(shop, openid, &expected).await;
         assert_eq!((shop.available(openid, SHIPPED).await, shop.received(openid).await.len()), (0, 1));
     }
     assert_answers(&shop, "tomorrow", &[json!(43100)]).await;
@@ -429,7 +430,6 @@ async fn an_unknown_basic_message_is_called_twice_at_most() {
     assert_eq!((told.available("o1", CONFIRMED).await, told.left("o1", CONFIRMED).await), (2, 2));
     world.stack.stop().await;
 }
-}
 
 #[tokio::test]
 async fn an_event_on_the_first_try_during_the_second_ends_it() {
@@ -493,6 +493,7 @@ async fn what_was_written_to_a_person_erased_in_mid_call_is_not_kept() {
     let row = world.stack.app.store.message(MessageId::parse(&id).unwrap()).await.unwrap().unwrap();
     assert!(row.data.is_empty() && row.page.is_none(), "{row:?}");
     world.stack.stop().await;
+}
 
 #[tokio::test]
 async fn a_failure_after_success_wins() {
