@@ -13,7 +13,7 @@ use tidepost_core::dispatch::{Step, reserve};
 use tidepost_core::ids::{MessageId, Nonce};
 use tidepost_core::time::hour_of;
 
-use super::world::{NOON, SEND, SHIPPED, Shop, TOKEN, World, at, id, until};
+use super::world::{NOON, SEND, SHIPPED, Shop, World, at, id, until};
 
 const PEOPLE: usize = 32;
 
@@ -106,25 +106,6 @@ async fn a_message_that_another_delivery_reserved_meanwhile_is_not_refused() {
     shop.comes_to(&first, "refused").await;
     world.stack.idle().await;
     assert_eq!(shop.api.standing(&second).await["status"], "queued", "the other delivery tells how it ends");
-    world.stack.stop().await;
-}
-
-#[tokio::test]
-async fn a_delivery_without_time_left_ends_at_once() {
-    let host = HostSettings { batch_size: 100, batching_window: Duration::ZERO, maximum_concurrency: 1 };
-    let world = World::with(NOON, Options { host, ..Options::default() }).await;
-    let shop = world.shop("late").await;
-    shop.grant("o1", SHIPPED).await;
-    let slow = json!({"match": {"path": TOKEN}, "fault": {"kind": "delay", "milliseconds": 1_000}});
-    shop.sim.tell(Method::POST, "faults", &slow).await;
-    let id = shop.send("o1", SHIPPED).await;
-    until("a token is asked for", async || (shop.calls_of(TOKEN).await == 1).then_some(())).await;
-    world.stack.clock.advance(Duration::from_secs(26));
-    let begun = world.now();
-    // By the next delivery, for which there is no place before this one ends.
-    shop.comes_to(&id, "delivered").await;
-    assert!(world.now() < begun + 7.seconds(), "it waited on for what cannot come");
-    assert_eq!(shop.calls_of(SEND).await, 1);
     world.stack.stop().await;
 }
 
