@@ -51,8 +51,9 @@ pub enum Mark {
     Repeated,
 }
 
-/// How long an entry outlives its `not_after`, in seconds: until the walk over the messages has certainly settled it.
-const KEPT_SECONDS: i64 = 6 * 3_600;
+/// How long an entry outlives its `not_after`, in seconds: until the walk over the messages has settled it. To a walk that
+/// comes later, an entry that is not there tells nothing.
+pub const KEPT_SECONDS: i64 = 6 * 3_600;
 
 /// Entries of one person, oldest first; 30 bytes each in storage.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]

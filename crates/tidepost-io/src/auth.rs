@@ -61,7 +61,7 @@ impl Role {
         match self {
             Self::Admin => true,
             Self::Operator => {
-                matches!(right, ReadSetup | Templates | Subscribers | LookUp | ReadMessages | Reports)
+                matches!(right, ReadSetup | Templates | Subscribers | LookUp | Reports)
             }
             Self::Sender => {
                 matches!(right, ReadSetup | Grants | Messages | ReadMessages | Subscribers | LookUp | Preferences)

@@ -4,6 +4,7 @@ mod attempt;
 mod book;
 mod delivery;
 mod plan;
+mod turns;
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -13,6 +14,9 @@ use lambda_runtime::Error;
 use tidepost_core::ids::MessageId;
 use tidepost_io::app::App;
 use tidepost_io::queue::{MessageTask, NowTask};
+use tokio::sync::Semaphore;
+
+use crate::delivery::IN_FLIGHT_MAX;
 
 /// Handles one batch. What could not be finished, and only that, goes back to the queue.
 ///
@@ -20,9 +24,10 @@ use tidepost_io::queue::{MessageTask, NowTask};
 /// None: a part that fails is reported as failed.
 pub async fn handle(app: &App, event: SqsEvent) -> Result<SqsBatchResponse, Error> {
     let (batch, mut failed) = read(event.records);
+    let in_flight = &Semaphore::new(IN_FLIGHT_MAX);
     let channels = batch.into_iter().map(|(channel, tasks)| async move {
         let ids: Vec<MessageId> = tasks.keys().filter_map(|id| MessageId::parse(id)).collect();
-        let unfinished = match delivery::run(app, &channel, &ids).await {
+        let unfinished = match delivery::run(app, &channel, &ids, in_flight).await {
             Ok(unfinished) => unfinished,
             Err(error) => {
                 tracing::error!(channel, %error, "a batch goes back to the queue");
