@@ -525,13 +525,6 @@ async fn eager(world: &World, name: &str, changes: Value) -> Shop {
     shop
 }
 
-/// Outcomes and counts of a shop.
-async fn outcomes(shop: &Shop) -> Vec<(String, u64)> {
-    let metrics = shop.api.get(&format!("/v1/channels/{}/metrics?by=outcome", shop.name)).await;
-    let rows = metrics.body["rows"].as_array().unwrap();
-    rows.iter().map(|row| (row["outcome"].as_str().unwrap().to_owned(), row["count"].as_u64().unwrap())).collect()
-}
-
 #[tokio::test]
 async fn an_event_before_the_time_out_settles_the_send_and_forbids_a_second_try() {
     let world = World::at(NOON).await;
@@ -547,7 +540,7 @@ async fn an_event_before_the_time_out_settles_the_send_and_forbids_a_second_try(
         assert_eq!(shop.comes_to(&id, "delivered").await["platform"], message["platform"]);
         assert_answers(&shop, "o1", &[Value::Null]).await;
         assert_eq!((shop.available("o1", template).await, shop.left("o1", template).await), (1, 1), "{name}");
-        assert_eq!(outcomes(&shop).await, [("delivered".to_owned(), 1)], "{name}");
+        assert_eq!(shop.outcomes().await, [("delivered".to_owned(), 1)], "{name}");
     }
     world.stack.stop().await;
 }
@@ -564,7 +557,7 @@ async fn a_failure_event_before_the_receipt_wins() {
     world.pass_minutes(5).await;
     assert_answers(&shop, "o1", &[json!(0)]).await;
     shop.comes_to(&id, "failed").await;
-    assert_eq!(outcomes(&shop).await, [("failed".to_owned(), 1)]);
+    assert_eq!(shop.outcomes().await, [("failed".to_owned(), 1)]);
     world.stack.stop().await;
 }
 
