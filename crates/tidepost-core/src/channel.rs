@@ -457,6 +457,10 @@ pub(crate) mod tests {
         .unwrap()
     }
 
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
     #[test]
     fn the_contracts_channel_is_valid() {
         assert_eq!(shop().validate(), Ok(()));
@@ -476,7 +480,6 @@ pub(crate) mod tests {
 
     #[test]
     fn health_is_what_holds_now() {
-        let at = |text: &str| text.parse::<Timestamp>().unwrap();
         let (now, channel) = (at("2026-11-21T10:00:30Z"), shop());
         let open = crate::quota::Quota::default();
         let closed = open.exhausted(&channel, crate::reply::QuotaPeriod::Day, now).views(&channel, now);

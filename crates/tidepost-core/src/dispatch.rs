@@ -194,7 +194,7 @@ pub fn may_repeat(person: &Person, id: MessageId, nonce: Nonce) -> Option<Person
 pub fn never_again(person: &Person, id: MessageId) -> Option<Person> {
     let nonce = person.sends.find(id).filter(|send| send.mark == Mark::MayRepeat)?.nonce;
     let mut person = person.clone();
-    person.sends.mark(id, nonce, Mark::Repeated);
+    person.sends.mark(id, nonce, Mark::Told);
     Some(person)
 }
 
@@ -215,7 +215,7 @@ pub fn uncalled(person: &Person, id: MessageId) -> Uncalled {
     match person.sends.find(id).map(|send| send.mark) {
         None => Uncalled::Never,
         Some(Mark::MayRepeat) => Uncalled::FirstTry,
-        Some(Mark::Reserved | Mark::Refused | Mark::Repeated) => Uncalled::Elsewhere,
+        Some(_) => Uncalled::Elsewhere,
     }
 }
 

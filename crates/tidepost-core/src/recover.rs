@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::category::Category;
 use crate::message::{Message, Standing};
-use crate::outcome::Ending;
+use crate::outcome::{Ending, Outcome};
 use crate::reason::{Reason, ReasonCode};
 use crate::receipt::Entry;
 use crate::sends::{KEPT_SECONDS, Mark, RecentSend};
@@ -60,7 +60,9 @@ pub fn recover(
     }
     let is_past = is_past(message, now);
     match reserved {
-        Some(send) if send.mark == Mark::MayRepeat && !is_past => requeue_when_due(message, transit_seconds, now),
+        Some(send) if send.mark == Mark::MayRepeat && !is_past && !is_known(receipt) => {
+            requeue_when_due(message, transit_seconds, now)
+        }
         Some(send) => settle_reserved(message, send, receipt, now),
         None if is_erased => end(ReasonCode::Erased, "the person was erased before it was sent"),
         None if is_forgotten(message, now) => end(ReasonCode::Crash, FORGOTTEN),
@@ -104,6 +106,11 @@ pub fn dead_letter(
             DeadLetter::End(Ending::because(reason, None))
         }
     }
+}
+
+/// Whether a receipt tells what became of the first try: then there is no second.
+fn is_known(receipt: Option<&Entry>) -> bool {
+    receipt.is_some_and(|entry| entry.ending.outcome != Outcome::Unknown)
 }
 
 fn settle_reserved(message: &Message, send: &RecentSend, receipt: Option<&Entry>, now: Timestamp) -> Recovery {

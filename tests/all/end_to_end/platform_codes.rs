@@ -451,7 +451,7 @@ async fn an_event_on_the_first_try_during_the_second_ends_it() {
     world.pass_minutes(5).await;
     assert_answers(&shop, "o1", &[Value::Null, json!(-1), json!(-1), json!(-1)]).await;
     assert_eq!(shop.received("o1").await.len(), 1);
-    assert_eq!(outcomes(&shop).await, [("delivered".to_owned(), 1)]);
+    assert_eq!(shop.outcomes().await, [("delivered".to_owned(), 1)]);
     world.stack.stop().await;
 }
 

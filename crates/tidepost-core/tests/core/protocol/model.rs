@@ -544,10 +544,7 @@ impl Protocol {
         match &one.phase {
             Phase::Swapping { swap, .. } | Phase::Settling { swap, .. } => {
                 actions.push(Action::Write(delivery));
-                // Left out with the event: an undone second try whose write was not heard is undone twice when the event's
-                // handler writes between, because what is forbidden looks like what is reserved. Not solved in the core.
-                let is_left_out = self.has_event && matches!(one.phase, Phase::Settling { .. });
-                if swap.is_some() && !one.unheard && !is_left_out {
+                if swap.is_some() && !one.unheard {
                     actions.push(Action::WriteUnheard(delivery));
                 }
             }
