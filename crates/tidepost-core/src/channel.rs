@@ -425,6 +425,13 @@ impl Health {
         self.state == HealthState::Banned && self.until.is_none_or(|until| now < until)
     }
 
+    /// This note after the platform refuses to send until `until`; `None` when it is known to refuse as long.
+    #[must_use]
+    pub fn banned(&self, until: Timestamp, reason: String) -> Option<Self> {
+        let is_known = self.state == HealthState::Banned && self.until.is_none_or(|known| until <= known);
+        (!is_known).then(|| Self { state: HealthState::Banned, until: Some(until), reasons: vec![reason] })
+    }
+
     /// The state at `now`, as this note, the channel's windows and what is wrong with its token tell.
     #[must_use]
     pub fn shown(&self, windows: &[WindowView], no_token: Option<&str>, now: Timestamp) -> Self {
@@ -467,6 +474,10 @@ pub(crate) mod tests {
         .unwrap()
     }
 
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
     #[test]
     fn the_contracts_channel_is_valid() {
         assert_eq!(shop().validate(), Ok(()));
@@ -491,7 +502,6 @@ pub(crate) mod tests {
 
     #[test]
     fn health_is_what_holds_now() {
-        let at = |text: &str| text.parse::<Timestamp>().unwrap();
         let (now, channel) = (at("2026-11-21T10:00:30Z"), shop());
         let open = crate::quota::Quota::default();
         let closed = open.exhausted(&channel, crate::reply::QuotaPeriod::Day, now).views(&channel, now);
@@ -504,6 +514,17 @@ pub(crate) mod tests {
         let shown = ban.shown(&closed, Some("40125 invalid appsecret"), now);
         assert_eq!((shown.state, shown.until, shown.reasons.len()), (HealthState::Degraded, None, 2));
         assert!(shown.reasons[1].contains("40125"), "{shown:?}");
+    }
+
+    #[test]
+    fn a_ban_is_never_shortened() {
+        let (soon, later) = (at("2026-11-21T11:00:00Z"), at("2026-11-22T10:00:00Z"));
+        let punished = Health::default().banned(later, "for a day".to_owned()).unwrap();
+        assert_eq!((punished.state, punished.until), (HealthState::Banned, Some(later)));
+        assert_eq!(punished.banned(soon, "48001".to_owned()), None);
+        assert_eq!(punished.banned(later, "the same again".to_owned()), None);
+        let short = Health::default().banned(soon, "48001".to_owned()).unwrap();
+        assert_eq!(short.banned(later, "for a day".to_owned()), Some(punished));
     }
 
     #[test]

@@ -16,10 +16,10 @@ use crate::ids::{MessageId, Nonce};
 use crate::outcome::{Ending, PlatformWord};
 use crate::person::{Person, counter_key};
 use crate::reason::{Reason, ReasonCode};
-use crate::reply::{CallResult, QuotaPeriod, Reply, RetryReason};
+use crate::reply::{Answer, CallResult, QuotaPeriod, Reply, RetryReason};
 use crate::sends::{Mark, RecentSend, second, second_rounded_up};
 use crate::template::TemplateKind;
-use crate::time::{Calendar, calendar_period, day_number, hour_of, plus_seconds};
+use crate::time::{Calendar, calendar_period, day_number, hour_of, plus_milliseconds, plus_seconds};
 
 /// How often a reservation is decided again after the item changed, before the message goes back to the queue.
 pub const RESERVE_TRIES: usize = 4;
@@ -194,8 +194,29 @@ pub fn may_repeat(person: &Person, id: MessageId, nonce: Nonce) -> Option<Person
 pub fn never_again(person: &Person, id: MessageId) -> Option<Person> {
     let nonce = person.sends.find(id).filter(|send| send.mark == Mark::MayRepeat)?.nonce;
     let mut person = person.clone();
-    person.sends.mark(id, nonce, Mark::Repeated);
+    person.sends.mark(id, nonce, Mark::Told);
     Some(person)
+}
+
+/// What the person's memory says of a message that is to end without a call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Uncalled {
+    /// Nobody reserved it: it ends, and nothing was sent.
+    Never,
+    /// Its first try is unknown, and there will be no second.
+    FirstTry,
+    /// A delivery has it or had it, perhaps another since the item was last read: that delivery tells how it ended.
+    Elsewhere,
+}
+
+/// Tells what the end of a message without a call means.
+#[must_use]
+pub fn uncalled(person: &Person, id: MessageId) -> Uncalled {
+    match person.sends.find(id).map(|send| send.mark) {
+        None => Uncalled::Never,
+        Some(Mark::MayRepeat) => Uncalled::FirstTry,
+        Some(_) => Uncalled::Elsewhere,
+    }
 }
 
 /// Calls of one reservation at the most: the first and the retries of definite refusals.
@@ -257,6 +278,8 @@ pub fn follow_up(result: &CallResult, calls: u32, channel: &Channel, now: Timest
             park_in(i64::from(*after_seconds).max(DOWN_SECONDS), code, &answer.message, now)
         }
         Reply::RefreshToken if calls == 1 => FollowUp::Again { after_seconds: 0, refresh_token: true },
+        // A new token that is refused speaks of the channel's secret, not of the message: until a person repairs it, whoever
+        // is to hear of their order loses nothing by the wait.
         Reply::RefreshToken => park_in(DOWN_SECONDS, ReasonCode::Rate, "the platform refuses the access token", now),
         Reply::QuotaExhausted { per } => FollowUp::Park {
             until: None,
@@ -277,6 +300,23 @@ pub fn follow_up(result: &CallResult, calls: u32, channel: &Channel, now: Timest
         }
         refusal => FollowUp::Settle(Settlement::Refused, Ending::because(final_refusal(refusal), Some(word))),
     }
+}
+
+/// Until when the whole channel rests, if the platform says that it calls too often: to the end of a second, or of the
+/// minute where the platform counts those (platforms.md A2, 45011 and 44990 to 44991). Calls that are refused together
+/// ask for the same rest.
+#[must_use]
+pub fn rest(result: &CallResult, channel: &Channel, now: Timestamp) -> Option<Timestamp> {
+    let CallResult::Answered(Answer { reply: Reply::Retry { after_seconds, reason: RetryReason::Rate }, .. }) = result
+    else {
+        return None;
+    };
+    if *after_seconds < 60 {
+        let end = Timestamp::from_second(now.as_second() + 1).unwrap_or(Timestamp::MAX);
+        return Some(plus_seconds(end, i64::from(*after_seconds)));
+    }
+    let minute = calendar_period(Calendar::Minute, &channel.zone(), now);
+    Some(plus_milliseconds(minute.closes_at, i64::from(channel.skew_milliseconds)))
 }
 
 /// Why the platform refuses for good.

@@ -330,7 +330,7 @@ mod tests {
         let change = request(&format!(r#"{{"openid":"o1","attributes":{{{}}}}}"#, long.join(",")));
         let refused = change.accept("s").unwrap().apply(&id(), &Person::new(&id()), "s", now()).unwrap_err();
         assert_eq!((refused.field.as_str(), refused.code.as_str()), ("s.attributes", "too_many"));
-        let erased = Person::new(&id()).erased(jiff::Timestamp::UNIX_EPOCH);
+        let erased = Person::new(&id()).erased(Timestamp::UNIX_EPOCH);
         let refused = request(CONTRACT).accept("s").unwrap().apply(&id(), &erased, "s", now()).unwrap_err();
         assert_eq!(refused.code, "erased");
     }

@@ -289,6 +289,13 @@ impl Quota {
         next
     }
 
+    /// Keeps the channel's calls from starting before `until`, but for those that have their start already.
+    #[must_use]
+    pub fn resting(&self, until: Timestamp) -> Option<Self> {
+        let until = until.as_microsecond();
+        (self.next_start < until).then(|| Self { next_start: until, ..self.clone() })
+    }
+
     /// Notes how many calls the platform counts in the window that it closed and that no rule describes; `None` when
     /// nothing changes.
     #[must_use]

@@ -4,10 +4,10 @@ use jiff::Timestamp;
 
 use crate::category::Category;
 use crate::message::{Message, Standing};
-use crate::outcome::Ending;
+use crate::outcome::{Ending, Outcome};
 use crate::reason::{Reason, ReasonCode};
 use crate::receipt::Entry;
-use crate::sends::{Mark, RecentSend};
+use crate::sends::{KEPT_SECONDS, Mark, RecentSend};
 use crate::time::plus_seconds;
 
 /// How long a queued message may be under way before the walk asks after it, in seconds. A message that is asked for twice
@@ -60,9 +60,12 @@ pub fn recover(
     }
     let is_past = is_past(message, now);
     match reserved {
-        Some(send) if send.mark == Mark::MayRepeat && !is_past => requeue_when_due(message, transit_seconds, now),
+        Some(send) if send.mark == Mark::MayRepeat && !is_past && !is_known(receipt) => {
+            requeue_when_due(message, transit_seconds, now)
+        }
         Some(send) => settle_reserved(message, send, receipt, now),
         None if is_erased => end(ReasonCode::Erased, "the person was erased before it was sent"),
+        None if is_forgotten(message, now) => end(ReasonCode::Crash, FORGOTTEN),
         None if is_past => end_unsent(message),
         None => requeue_when_due(message, transit_seconds, now),
     }
@@ -95,11 +98,19 @@ pub fn dead_letter(
     match message.standing() {
         Standing::Ended { .. } => DeadLetter::Discard,
         _ if is_reserved || is_erased || !is_past(message, now) => DeadLetter::Leave,
+        _ if is_forgotten(message, now) => {
+            DeadLetter::End(Ending::because(Reason::new(ReasonCode::Crash, FORGOTTEN), None))
+        }
         _ => {
             let reason = Reason::new(ReasonCode::DeadLetter, "it could not be handled before its deadline");
             DeadLetter::End(Ending::because(reason, None))
         }
     }
+}
+
+/// Whether a receipt tells what became of the first try: then there is no second.
+fn is_known(receipt: Option<&Entry>) -> bool {
+    receipt.is_some_and(|entry| entry.ending.outcome != Outcome::Unknown)
 }
 
 fn settle_reserved(message: &Message, send: &RecentSend, receipt: Option<&Entry>, now: Timestamp) -> Recovery {
@@ -124,6 +135,14 @@ fn settle_reserved(message: &Message, send: &RecentSend, receipt: Option<&Entry>
 /// Whether nobody reserves the message any more, whatever their clock says.
 fn is_past(message: &Message, now: Timestamp) -> bool {
     now >= plus_seconds(message.deadline, CLOCKS_APART_SECONDS)
+}
+
+/// What is said of a message that was looked after too late.
+const FORGOTTEN: &str = "it was looked after so late that nobody remembers whether it was sent";
+
+/// Whether the person's memory of the message may be gone, by any clock.
+fn is_forgotten(message: &Message, now: Timestamp) -> bool {
+    now >= plus_seconds(message.deadline, KEPT_SECONDS - CLOCKS_APART_SECONDS)
 }
 
 fn requeue_when_due(message: &Message, transit_seconds: i64, now: Timestamp) -> Recovery {
@@ -176,6 +195,22 @@ mod tests {
         assert_eq!(ending.reason.as_ref().unwrap().code, ReasonCode::DeadLetter);
         let ended = message.ended(ending, None);
         assert_eq!(dead_letter(message.deadline, Some(&ended), false, false, at(before)), DeadLetter::Discard);
+    }
+
+    #[test]
+    fn what_the_memory_may_have_forgotten_is_not_called_unsent() {
+        let message = message();
+        let reason = |now: &str| match recover(&message, None, None, false, TRANSIT_SECONDS, at(now)) {
+            Recovery::Settle { ending, sent_at: None, needs_receipt: true } => ending.reason.unwrap().code,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(reason("2026-11-21T15:59:49Z"), ReasonCode::DeadlinePassed);
+        assert_eq!(reason("2026-11-21T15:59:50Z"), ReasonCode::Crash);
+        let late = at("2026-11-21T15:59:50Z");
+        let DeadLetter::End(ending) = dead_letter(message.deadline, Some(&message), false, false, late) else {
+            panic!()
+        };
+        assert_eq!(ending.reason.unwrap().code, ReasonCode::Crash);
     }
 
     #[test]

@@ -52,8 +52,7 @@ pub enum Reply {
         /// What to change before trying again.
         reason: RetryReason,
     },
-    /// The access token is not valid (any more). Retried once with another token, then treated as
-    /// [`Reply::PlatformError`].
+    /// The access token is not valid (any more). Retried once with another token; refused again, the message waits.
     RefreshToken,
     /// The person has no usable grant of this template. Never retried; this one grant stays consumed.
     NoGrant,

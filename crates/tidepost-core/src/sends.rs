@@ -49,10 +49,13 @@ pub enum Mark {
     MayRepeat,
     /// The second try of a `basic` message.
     Repeated,
+    /// Its first outcome was unknown, and the platform's event told it before a second try.
+    Told,
 }
 
-/// How long an entry outlives its `not_after`, in seconds: until the walk over the messages has certainly settled it.
-const KEPT_SECONDS: i64 = 6 * 3_600;
+/// How long an entry outlives its `not_after`, in seconds: until the walk over the messages has settled it. To a walk that
+/// comes later, an entry that is not there tells nothing.
+pub const KEPT_SECONDS: i64 = 6 * 3_600;
 
 /// Entries of one person, oldest first; 30 bytes each in storage.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
@@ -145,11 +148,13 @@ impl Mark {
             Self::Refused => 1,
             Self::MayRepeat => 2,
             Self::Repeated => 3,
+            Self::Told => 4,
         }
     }
 
     fn from_code(code: u8) -> Option<Self> {
-        [Self::Reserved, Self::Refused, Self::MayRepeat, Self::Repeated].into_iter().find(|mark| mark.code() == code)
+        let all = [Self::Reserved, Self::Refused, Self::MayRepeat, Self::Repeated, Self::Told];
+        all.into_iter().find(|mark| mark.code() == code)
     }
 }
 

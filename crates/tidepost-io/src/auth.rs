@@ -68,8 +68,8 @@ impl Role {
         match self {
             Self::Admin => true,
             Self::Operator => {
-                let people_and_messages = matches!(right, Subscribers | LookUp | ReadMessages);
-                people_and_messages || matches!(right, Campaigns | ReadCampaigns | ReadSetup | Reports | Templates)
+                let people = matches!(right, Subscribers | LookUp);
+                people || matches!(right, Campaigns | ReadCampaigns | ReadSetup | Reports | Templates)
             }
             Self::Sender => {
                 let people = matches!(right, Events | Grants | LookUp | Preferences | Subscribers);

@@ -224,7 +224,7 @@ impl Store {
         }
         let keys: Vec<Key> = places.iter().map(|(id, place)| place.key(*id)).collect();
         let mut rows = self.get_many::<CampaignRow>(&keys).await?;
-        let row = |((id, _), key): (&(CampaignId, Place), &Key)| Some((*id, rows.remove(key)?.value));
+        let row = |((id, _), key): (&(CampaignId, Place), &Key)| Some((*id, rows.remove(key).flatten()?.value));
         Ok(CampaignPage { items: places.iter().zip(&keys).filter_map(row).collect(), next })
     }
 

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tidepost_core::channel::{Channel, Health};
 use tidepost_core::template::Template;
 
-use crate::store::{Key, LAST, Range, Store, StoreError, Stored};
+use crate::store::{Key, LAST, Range, Store, StoreError, Stored, readable};
 
 /// The partition that lists all channels.
 const CHANNELS: &str = "C";
@@ -60,13 +61,13 @@ fn template_key(channel: &str, template: &str) -> Key {
 }
 
 impl Store {
-    /// All channels, by id.
+    /// All channels that can be read, by id.
     ///
     /// # Errors
     /// [`StoreError`] when DynamoDB fails.
     pub async fn channels(&self) -> Result<BTreeMap<String, Channel>, StoreError> {
         let rows: Vec<(String, Json)> = self.query_all(&Range::all(CHANNELS)).await?;
-        rows.into_iter().map(|(id, row)| row.read(&id).map(|channel| (id, channel))).collect()
+        Ok(rows.into_iter().filter_map(|(id, row)| readable(row.read(&id)).map(|channel| (id, channel))).collect())
     }
 
     /// One channel's definition.
@@ -115,12 +116,15 @@ impl Store {
         row.map_or(Ok(Health::default()), |row| row.value.read(channel))
     }
 
-    /// Notes how a channel is doing.
+    /// Notes that a channel's platform refuses to send until `until`, unless it is known to refuse as long. Returns
+    /// whether that is news.
     ///
     /// # Errors
     /// [`StoreError`] when DynamoDB fails.
-    pub async fn put_health(&self, channel: &str, health: &Health) -> Result<(), StoreError> {
-        self.put(&health_key(channel), &Json::of(health)?, None).await
+    pub async fn ban(&self, channel: &str, until: Timestamp, reason: String) -> Result<bool, StoreError> {
+        let Some(health) = self.health(channel).await?.banned(until, reason) else { return Ok(false) };
+        self.put(&health_key(channel), &Json::of(&health)?, None).await?;
+        Ok(true)
     }
 
     /// A channel's templates, by the platform's id.

@@ -23,7 +23,7 @@ pub struct Config {
 
 /// All that is missing from the environment, in one message.
 #[derive(Debug, Error)]
-#[error("the function's environment lacks {}; set them in template.yaml", .missing.join(", "))]
+#[error("the function's environment lacks {}; set them where it is deployed", .missing.join(", "))]
 pub struct ConfigError {
     /// Names of the variables that are not set.
     pub missing: Vec<&'static str>,

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tidepost_core::ids::SubscriberId;
 use tidepost_core::person::Person;
 
-use crate::store::{Key, Store, StoreError, Stored, Swap};
+use crate::store::{Key, Store, StoreError, Stored, Swap, readable};
 
 /// How often a change is decided again when somebody else was faster.
 const UPDATE_TRIES: usize = 12;
@@ -76,7 +76,8 @@ impl Store {
         self.follow(id, key, stored).await
     }
 
-    /// Reads the people that many subscribers are, in batches.
+    /// Reads the people that many subscribers are, in batches. Whose item cannot be read is left out, unlike somebody
+    /// unknown.
     ///
     /// # Errors
     /// [`StoreError`] when DynamoDB fails.
@@ -88,8 +89,15 @@ impl Store {
             if people.contains_key(id) {
                 continue;
             }
-            let stored = found.remove(&key);
-            people.insert(id.clone(), self.follow(id, key, stored).await?);
+            let stored = match found.remove(&key) {
+                None => None,
+                Some(Some(stored)) => Some(stored),
+                Some(None) => continue,
+            };
+            match self.follow(id, key, stored).await {
+                Err(form @ StoreError::Form { .. }) => drop(readable(Err::<(), _>(form))),
+                followed => drop(people.insert(id.clone(), followed?)),
+            }
         }
         Ok(people)
     }

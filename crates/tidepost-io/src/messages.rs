@@ -24,6 +24,9 @@ pub const PARKED_SHARDS: u8 = 8;
 /// How long message rows and receipts are kept, in seconds.
 pub const KEPT_SECONDS: i64 = 30 * 86_400;
 
+/// How long before the end of an hour a receipt may already come after it, in seconds.
+const HOUR_END_SECONDS: i64 = 60;
+
 /// How long roll-ups are kept, in seconds: two years, for comparing seasons.
 const ROLLUP_KEPT_SECONDS: i64 = 731 * 86_400;
 
@@ -142,14 +145,15 @@ impl Store {
         Ok(row.map(|row| row.value))
     }
 
-    /// Many messages' rows.
+    /// Many messages' rows, without those that are absent or cannot be read.
     ///
     /// # Errors
     /// [`StoreError`] when DynamoDB fails.
     pub async fn messages(&self, ids: &[MessageId]) -> Result<Vec<(MessageId, Message)>, StoreError> {
         let keys: Vec<Key> = ids.iter().copied().map(message_key).collect();
         let mut rows = self.get_many::<Message>(&keys).await?;
-        Ok(ids.iter().zip(keys).filter_map(|(id, key)| rows.remove(&key).map(|row| (*id, row.value))).collect())
+        let row = |(id, key): (&MessageId, Key)| Some((*id, rows.remove(&key)??.value));
+        Ok(ids.iter().zip(keys).filter_map(row).collect())
     }
 
     /// A page of one shard of one week's messages.
@@ -180,7 +184,7 @@ impl Store {
     /// [`StoreError`] when DynamoDB fails.
     pub async fn parked(&self, waiting: &[(MessageId, Timestamp)]) -> Result<HashSet<MessageId>, StoreError> {
         let keys: Vec<Key> = waiting.iter().map(|(id, due)| parked_key(*id, *due)).collect();
-        Ok(self.get_many::<Parked>(&keys).await?.into_values().map(|parked| parked.value.id).collect())
+        Ok(self.get_many::<Parked>(&keys).await?.into_values().flatten().map(|parked| parked.value.id).collect())
     }
 
     /// What may go by `until`: when, the key to forget it by, and what was parked.
@@ -268,9 +272,15 @@ impl Store {
         let key = Key::new(receipt_partition(channel, hour), format!("{}#ended", entry.id));
         let mut receipt = Receipt::default();
         receipt.add(&message.template, &message.topic, &entry);
-        self.mark_dirty(channel, hour).await?;
+        // A running hour is added up when it is over.
+        let is_late = hour < hour_of(plus_seconds(entry.at, HOUR_END_SECONDS));
+        if is_late {
+            self.mark_dirty(channel, hour).await?;
+        }
         let is_first = self.put_new(&key, &receipt, Some(plus_seconds(hour, KEPT_SECONDS))).await?;
-        self.mark_dirty(channel, hour).await?;
+        if is_late {
+            self.mark_dirty(channel, hour).await?;
+        }
         if is_first {
             return Ok(entry);
         }

@@ -188,7 +188,7 @@ impl Store {
     pub async fn range_states(&self, channel: &str, census: &Census) -> Result<Vec<RangeState>, StoreError> {
         let keys: Vec<Key> = (0..census.ranges).map(|range| range_key(channel, census.generation, range)).collect();
         let mut stored = self.get_many::<RangeState>(&keys).await?;
-        Ok(keys.iter().map(|key| stored.remove(key).map(|stored| stored.value).unwrap_or_default()).collect())
+        Ok(keys.iter().map(|key| stored.remove(key).flatten().map(|stored| stored.value).unwrap_or_default()).collect())
     }
 
     /// Replaces a range's state if nobody else did.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tidepost_core::callback::{CallbackEvent, CallbackKind, ConsentAnswer};
-use tidepost_core::channel::{CallbackMode, Channel, Health, HealthState};
+use tidepost_core::channel::{CallbackMode, Channel};
 use tidepost_core::digest;
 use tidepost_core::grant::{Consent, Source, Terms, expiry};
 use tidepost_core::ids::SubscriberId;
@@ -161,15 +161,9 @@ fn understand(
 
 async fn punish(app: &App, channel: &str, detail: &str, at: Timestamp, now: Timestamp) -> Result<(), StoreError> {
     let until = plus_seconds(at, PUNISHED_SECONDS);
-    if until <= now || app.store.health(channel).await?.until.is_some_and(|known| until <= known) {
-        // An old notice, or one that was heard before.
-        return Ok(());
+    // Neither an old notice nor one that was heard before is news.
+    if until > now && app.store.ban(channel, until, format!("the platform punished the channel: {detail}")).await? {
+        tracing::error!(channel, detail, "the platform punished the channel: sending pauses for a day");
     }
-    tracing::error!(channel, detail, "the platform punished the channel: sending pauses for a day");
-    let health = Health {
-        state: HealthState::Banned,
-        until: Some(until),
-        reasons: vec![format!("the platform punished the channel: {detail}")],
-    };
-    app.store.put_health(channel, &health).await
+    Ok(())
 }

@@ -49,25 +49,26 @@ pub async fn settle(
         // The event's time is in whole seconds, by the platform's clock.
         latest: plus_milliseconds(at, 1_000 + i64::from(channel.skew_milliseconds)),
     };
-    let unknown = told.first_unknown(app).await?;
+    let unknown = told.unknown(app).await?;
     let person = app.store.person(to).await?;
-    if let Some((send, template, topic)) = told.known(app, person.person(), unknown.is_some()).await? {
+    if let Some((send, template, topic)) = told.known(app, person.person(), !unknown.is_empty()).await? {
         return told.confirm_or_take_back(app, person.person(), &send, &template, &topic).await;
     }
-    if let Some(unknown) = unknown {
-        return told.leave_word(app, &unknown, ending(told.word())).await;
-    }
-    match told.first_under_way(app, person.person()).await? {
-        // The delivery's own receipt may come to say 'delivered': a failure must win over it.
-        Some(send) => {
-            let ending = ending(told.word());
-            let is_afterthought = result.code != 0;
-            told.leave_word(app, &send, Ending { is_afterthought, ..ending }).await
+    let Some(mut under_way) = told.under_way(app, person.person()).await? else {
+        return Ok(());
+    };
+    // The second try of an unknown send is the same send.
+    under_way.retain(|send| !unknown.iter().any(|known| known.id == send.id));
+    let ending = ending(told.word());
+    match (unknown.as_slice(), under_way.as_slice()) {
+        ([send], []) => told.leave_word(app, send, ending).await,
+        // Without the platform's id, an event that comes twice could not be told from two events. The delivery's own
+        // receipt may come to say 'delivered': a failure must win over it.
+        ([], [send]) if result.message_id.is_some() => {
+            told.leave_word(app, send, Ending { is_afterthought: result.code != 0, ..ending }).await
         }
-        None if result.code == 0 => Ok(()),
-        None => {
-            let channel = &to.channel;
-            tracing::warn!(channel, code = result.code, "the platform failed a send that is not remembered");
+        _ => {
+            told.pass_over(unknown.len() + under_way.len());
             Ok(())
         }
     }
@@ -79,16 +80,25 @@ impl Told<'_> {
         PlatformWord { code, message, message_id: self.result.message_id.clone() }
     }
 
-    /// The oldest call of that template without an answer that began before the event was made.
-    async fn first_unknown(&self, app: &App) -> Result<Option<UnknownSend>, StoreError> {
+    /// Calls of that template without an answer that began before the event was made.
+    async fn unknown(&self, app: &App) -> Result<Vec<UnknownSend>, StoreError> {
         let sends = app.store.unknown_sends(self.to).await?.into_iter();
         let in_time = |send: &UnknownSend| self.earliest <= send.called_at && send.called_at <= self.latest;
-        let candidates = sends.filter(|send| send.template == self.result.template && in_time(send));
-        Ok(candidates.min_by_key(|send| send.called_at))
+        Ok(sends.filter(|send| send.template == self.result.template && in_time(send)).collect())
+    }
+
+    /// An event that may speak of several sends settles none: a guess would take one message's outcome for another's.
+    fn pass_over(&self, candidates: usize) {
+        let (channel, code) = (&self.to.channel, self.result.code);
+        if candidates > 1 {
+            tracing::warn!(channel, code, candidates, "the platform's event may speak of several sends");
+        } else if code != 0 {
+            tracing::warn!(channel, code, "the platform failed a send that is not remembered");
+        }
     }
 
     /// The send that has a receipt with the event's id, with its template and topic. A success without an unknown send
-    /// to confuse it with only concerns sends of late, which [`Self::first_under_way`] looks through.
+    /// to confuse it with only concerns sends of late, which [`Self::under_way`] looks through.
     async fn known(
         &self,
         app: &App,
@@ -123,17 +133,15 @@ impl Told<'_> {
         Ok(())
     }
 
-    /// The oldest send under way that the event may be the first word on: reserved before the event and not long before,
-    /// of its template, and no receipt tells of it yet.
-    ///
-    /// Without the platform's id, an event that comes twice could not be told from two events.
-    async fn first_under_way(&self, app: &App, person: &Person) -> Result<Option<UnknownSend>, StoreError> {
-        let Some(platform_id) = &self.result.message_id else { return Ok(None) };
+    /// The sends under way that the event may be the first word on: reserved before the event and not long before, of its
+    /// template, and no receipt tells of them yet. `None` when a receipt has the event's id: its word is known.
+    async fn under_way(&self, app: &App, person: &Person) -> Result<Option<Vec<UnknownSend>>, StoreError> {
+        let platform_id = self.result.message_id.as_ref();
         let mut open = Vec::new();
         for send in person.sends.called_between(self.earliest, self.latest) {
             let receipt = app.store.receipt_of(&self.to.channel, send).await?;
             let word = receipt.as_ref().and_then(|entry| entry.ending.platform.as_ref());
-            if word.and_then(|word| word.message_id.as_ref()) == Some(platform_id) {
+            if platform_id.is_some() && word.and_then(|word| word.message_id.as_ref()) == platform_id {
                 if send.mark == Mark::MayRepeat {
                     self.forbid_repeat(app, send.id).await?;
                 }
@@ -148,15 +156,15 @@ impl Told<'_> {
         let is_meant = |row: &Message| row.template == self.result.template && row.subscriber() == *self.to;
         let meant = rows.into_iter().filter(|(_, row)| is_meant(row));
         let meant = meant.filter_map(|(id, row)| Some((open.iter().find(|send| send.id == id)?, row)));
-        let first = meant.min_by_key(|(send, _)| send.at);
-        Ok(first.map(|(send, row)| UnknownSend {
+        let under_way = meant.map(|(send, row)| UnknownSend {
             id: send.id,
             nonce: send.nonce,
             hour: send.hour(),
             called_at: send.reserved_at(),
             template: row.template,
             topic: row.topic,
-        }))
+        });
+        Ok(Some(under_way.collect()))
     }
 
     /// Leaves the event's word on a send whose delivery heard nothing, or has not told yet.

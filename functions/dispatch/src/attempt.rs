@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tidepost_core::category::Category;
-use tidepost_core::channel::{Health, HealthState};
 use tidepost_core::decide::{Hold, wait_or_refuse};
 use tidepost_core::dispatch::{
-    FollowUp, REPEAT_SECONDS, RESERVE_TRIES, Settlement, Step, follow_up, may_repeat, never_again, reserve, settle,
+    FollowUp, REPEAT_SECONDS, RESERVE_TRIES, Settlement, Step, follow_up, may_repeat, never_again, reserve, rest,
+    settle,
 };
 use tidepost_core::grant::Payment;
 use tidepost_core::outcome::Ending;
@@ -135,6 +135,9 @@ impl Delivery<'_> {
             let token = self.token.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let result = self.send(candidate, &token).await;
             let now = self.app.clock.now();
+            if let Some(until) = rest(&result, &self.state.channel, now) {
+                self.rest(until, now).await;
+            }
             match follow_up(&result, calls, &self.state.channel, now) {
                 FollowUp::Done(ending) => return self.note(candidate, held, now, &ending),
                 FollowUp::Settle(settlement, ending) => {
@@ -173,6 +176,17 @@ impl Delivery<'_> {
         match &candidate.won {
             None => self.book.note(candidate.id, &candidate.message, held.hour, at, ending),
             Some(won) => self.book.note_recipient(candidate, won, held.hour, ending),
+        }
+    }
+
+    /// Lets the channel rest until `until`: the starts still to be booked, and those of this delivery.
+    async fn rest(&self, until: Timestamp, now: Timestamp) {
+        if !self.turns.rest(until, now) {
+            return;
+        }
+        tracing::warn!(channel = self.channel, %until, "the platform says that the channel calls too often");
+        if let Err(error) = self.app.store.update_quota(self.channel, |quota| quota.resting(until)).await {
+            tracing::warn!(channel = self.channel, %error, "other deliveries do not hear of the rest");
         }
     }
 
@@ -258,7 +272,24 @@ impl Delivery<'_> {
             tracing::error!(id = %candidate.id, %error, "a reservation could not be taken back");
             return;
         }
+        if held.is_repeat && self.is_told(candidate, held).await {
+            return;
+        }
         self.hold(candidate.id, &candidate.message, hold).await;
+    }
+
+    /// Whether the platform's event has told what became of a call whose answer was never heard; nobody calls again then,
+    /// nor when that cannot be read.
+    async fn is_told(&self, candidate: &Candidate<'_>, held: &Held) -> bool {
+        let (to, id) = (&candidate.offer.to, candidate.id);
+        match self.app.store.is_told_by_event(to, id, held.hour, self.nonce).await {
+            Ok(is_told) => is_told,
+            Err(error) => {
+                tracing::warn!(%id, %error, "it is not called again: the event may have come");
+                self.forbid_repeat(candidate).await;
+                true
+            }
+        }
     }
 
     async fn settle(&self, candidate: &Candidate<'_>, held: &Held, settlement: Settlement) -> Result<(), StoreError> {
@@ -287,12 +318,8 @@ impl Delivery<'_> {
     async fn ban(&self, ending: &Ending, now: Timestamp) {
         let words = ending.platform.as_ref().map(|word| format!("{} {}", word.code, word.message)).unwrap_or_default();
         tracing::error!(channel = self.channel, words, "the platform does not let the channel send");
-        let health = Health {
-            state: HealthState::Banned,
-            until: Some(plus_seconds(now, BANNED_SECONDS)),
-            reasons: vec![format!("the platform said {words}")],
-        };
-        if let Err(error) = self.app.store.put_health(self.channel, &health).await {
+        let (until, reason) = (plus_seconds(now, BANNED_SECONDS), format!("the platform said {words}"));
+        if let Err(error) = self.app.store.ban(self.channel, until, reason).await {
             tracing::error!(channel = self.channel, %error, "the ban could not be noted");
         }
         let detail = "the platform does not let this channel send";
@@ -320,25 +347,22 @@ impl Delivery<'_> {
             && !held.is_repeat
             && until < candidate.message.deadline;
         let is_allowed = may_have_another && self.allow_repeat(candidate).await;
-        match self.app.store.is_told_by_event(to, candidate.id, held.hour, self.nonce).await {
-            Ok(false) if is_allowed => {
-                self.hold(candidate.id, &candidate.message, Hold::Wait { until, reason: ending.reason.clone() }).await;
-            }
-            Ok(_) => {}
-            Err(error) => {
-                tracing::warn!(id = %candidate.id, %error, "there will be no second try: the event may have come");
-                self.forbid_repeat(candidate).await;
-            }
+        if !self.is_told(candidate, held).await && is_allowed {
+            self.hold(candidate.id, &candidate.message, Hold::Wait { until, reason: ending.reason.clone() }).await;
         }
     }
 
     async fn allow_repeat(&self, candidate: &Candidate<'_>) -> bool {
         let allow = |person: &Person| may_repeat(person, candidate.id, self.nonce);
         let allowed = self.app.store.update_person(&candidate.offer.to, allow).await;
-        if let Err(error) = &allowed {
-            tracing::warn!(id = %candidate.id, %error, "there will be no second try");
+        match allowed {
+            // Somebody erased in between is not remembered: the row, stripped by then, stays as it is.
+            Ok(entry) => entry.person().sends.find(candidate.id).is_some_and(|send| send.mark == Mark::MayRepeat),
+            Err(error) => {
+                tracing::warn!(id = %candidate.id, %error, "there will be no second try");
+                false
+            }
         }
-        allowed.is_ok()
     }
 
     async fn forbid_repeat(&self, candidate: &Candidate<'_>) {

@@ -18,6 +18,7 @@ use tidepost_io::ledger::{Entry, prefix};
 use tidepost_io::lineup::{Lineup, Runner};
 use tidepost_io::queue::FlightTask;
 use tidepost_io::store::StoreError;
+use tokio::sync::Semaphore;
 
 use crate::delivery::Delivery;
 use crate::plan::{Candidate, Won};
@@ -39,7 +40,7 @@ const PATIENCE_SECONDS: i64 = 10;
 const LIST_READ_MAX: u64 = 20_000;
 
 /// Sends to those of a flight who may get something; the others are left as they are.
-pub async fn run(app: &App, flight: &FlightTask) -> Result<(), StoreError> {
+pub async fn run(app: &App, flight: &FlightTask, in_flight: &Semaphore) -> Result<(), StoreError> {
     app.clock.sleep_until(plus_milliseconds(flight.starts_at, -READ_AHEAD_MILLISECONDS)).await;
     if app.clock.now() >= flight.slot.closes_at {
         tracing::warn!(channel = flight.channel, flight = %flight.id, "a flight came after its slot");
@@ -51,7 +52,7 @@ pub async fn run(app: &App, flight: &FlightTask) -> Result<(), StoreError> {
     if candidates.is_empty() {
         return Ok(());
     }
-    let delivery = Delivery::new(app, &flight.channel, &lineup.state, Nonce(random()));
+    let delivery = Delivery::new(app, &flight.channel, &lineup.state, Nonce(random()), in_flight);
     match app.token(&flight.channel, &lineup.state.channel, None).await {
         Ok(token) => *delivery.token.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = token,
         Err(no_token) => {

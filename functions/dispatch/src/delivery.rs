@@ -7,13 +7,12 @@ use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 use tidepost_core::category::Category;
 use tidepost_core::decide::{Hold, wait, wait_or_refuse};
-use tidepost_core::dispatch::PATIENCE_SECONDS;
+use tidepost_core::dispatch::{PATIENCE_SECONDS, Uncalled, uncalled};
 use tidepost_core::ids::{MessageId, Nonce, SubscriberId};
 use tidepost_core::message::{Message, Standing};
 use tidepost_core::outcome::Ending;
 use tidepost_core::quota::{Leased, Need, Shortage};
 use tidepost_core::reason::{Reason, ReasonCode};
-use tidepost_core::sends::Mark;
 use tidepost_core::time::plus_seconds;
 use tidepost_io::app::App;
 use tidepost_io::channels::ChannelState;
@@ -23,13 +22,15 @@ use tidepost_io::messages::Parked;
 use tidepost_io::secret::Secret;
 use tidepost_io::store::StoreError;
 use tidepost_io::tokens::NoToken;
+use tokio::sync::Semaphore;
 
 use crate::Unfinished;
 use crate::book::Book;
 use crate::plan::{Candidate, case, plan};
+use crate::turns::Turns;
 
-/// Sends in flight at once.
-const IN_FLIGHT_MAX: usize = 64;
+/// Sends in flight at once, in all channels of an invocation.
+pub const IN_FLIGHT_MAX: usize = 64;
 
 /// How long after its begin a delivery still starts calls, in seconds. With the tries and time-outs of the last ones it ends
 /// before the queue gives its messages to another (60 s, by the template); what does not start in time is parked.
@@ -50,6 +51,10 @@ pub struct Delivery<'a> {
     pub nonce: Nonce,
     /// No call starts at or after this.
     pub ends_at: Timestamp,
+    /// Leave to call, shared with the invocation's other deliveries.
+    pub in_flight: &'a Semaphore,
+    /// When the calls of this delivery have their turn.
+    pub turns: Turns,
     /// The outcomes so far.
     pub book: Book,
     /// The access token in use.
@@ -61,7 +66,7 @@ pub struct Delivery<'a> {
 }
 
 /// Runs a delivery; returns what goes back to the queue.
-pub async fn run(app: &App, channel: &str, ids: &[MessageId]) -> Result<Unfinished, StoreError> {
+pub async fn run(app: &App, channel: &str, ids: &[MessageId], in_flight: &Semaphore) -> Result<Unfinished, StoreError> {
     let Some(state) = app.store.channel_state(channel).await? else {
         tracing::error!(channel, "messages wait for a channel that is not defined");
         return Ok(ids.iter().copied().collect());
@@ -69,7 +74,8 @@ pub async fn run(app: &App, channel: &str, ids: &[MessageId]) -> Result<Unfinish
     emf::platform(state.channel.platform);
     let nonce = Nonce(random());
     let plan = plan(app, &state, ids, nonce).await?;
-    let delivery = Delivery::new(app, channel, &state, nonce);
+    let mut delivery = Delivery::new(app, channel, &state, nonce, in_flight);
+    delivery.unfinished = Mutex::new(plan.unreadable.into_iter().collect());
     for (id, message, hold) in plan.held {
         delivery.hold(id, &message, hold).await;
     }
@@ -83,13 +89,21 @@ pub async fn run(app: &App, channel: &str, ids: &[MessageId]) -> Result<Unfinish
 
 impl<'a> Delivery<'a> {
     /// A delivery of which nothing has happened yet.
-    pub fn new(app: &'a App, channel: &'a str, state: &'a ChannelState, nonce: Nonce) -> Self {
+    pub fn new(
+        app: &'a App,
+        channel: &'a str,
+        state: &'a ChannelState,
+        nonce: Nonce,
+        in_flight: &'a Semaphore,
+    ) -> Self {
         Self {
             app,
             channel,
             state,
             nonce,
             ends_at: plus_seconds(app.clock.now(), BUDGET_SECONDS),
+            in_flight,
+            turns: Turns::default(),
             book: Book::default(),
             token: Mutex::new(Secret::new(String::new())),
             halt: Mutex::default(),
@@ -107,7 +121,7 @@ impl Delivery<'_> {
             Ok(token) => *self.token.lock().unwrap_or_else(PoisonError::into_inner) = token,
             Err(no_token) => return self.park_without_token(waiting, &no_token).await,
         }
-        let patience_ends = plus_seconds(self.app.clock.now(), PATIENCE_SECONDS);
+        let patience_ends = plus_seconds(self.app.clock.now(), PATIENCE_SECONDS).min(self.ends_at);
         while let Some(first) = waiting.first() {
             let is_basic = first.message.category == Category::Basic;
             let alike = waiting.iter().take_while(|one| (one.message.category == Category::Basic) == is_basic).count();
@@ -118,7 +132,7 @@ impl Delivery<'_> {
                     // Now and not at the end: a crash under a later lease does not make these outcomes unknown.
                     self.book.write(self.app, self.channel, self.nonce).await;
                 }
-                Err(shortage) if shortage.until <= patience_ends => self.app.clock.sleep_until(shortage.until).await,
+                Err(shortage) if shortage.until < patience_ends => self.app.clock.sleep_until(shortage.until).await,
                 Err(shortage) => {
                     let rest = waiting.split_off(alike);
                     for candidate in std::mem::replace(&mut waiting, rest) {
@@ -170,7 +184,15 @@ impl Delivery<'_> {
     async fn send_line(&self, line: Vec<(Timestamp, Candidate<'_>)>, use_by: Timestamp) -> u32 {
         let mut unspent = 0;
         for (start, candidate) in line {
-            self.app.clock.sleep_until(start).await;
+            if let Err(turn) = self.turns.wait(&self.app.clock, start, use_by).await {
+                let reason = Reason::new(ReasonCode::Rate, "the platform says that the channel calls too often");
+                let hold = wait_or_refuse(&candidate.offer, turn, Some(reason));
+                self.hold(candidate.id, &candidate.message, hold).await;
+                unspent += 1;
+                continue;
+            }
+            // Never closed: there always is a place in the end.
+            let _place = self.in_flight.acquire().await;
             unspent += u32::from(!self.attempt(candidate, use_by).await);
         }
         unspent
@@ -230,10 +252,13 @@ impl Delivery<'_> {
     async fn end_unsent(&self, id: MessageId, message: &Message, reason: Reason) -> Result<(), StoreError> {
         let now = self.app.clock.now();
         let person = self.app.store.person(&message.subscriber()).await?;
-        if person.person().sends.find(id).is_some_and(|send| send.mark == Mark::MayRepeat) {
-            // The first try is all there will be, and its receipt says that nobody knows.
-            let unknown = Reason::new(ReasonCode::Timeout, "the first try is unknown and there is no second");
-            return self.app.store.rewrite_message(id, &message.ended(Ending::because(unknown, None), None)).await;
+        match uncalled(person.person(), id) {
+            Uncalled::Never => {}
+            Uncalled::FirstTry => {
+                let unknown = Reason::new(ReasonCode::Timeout, "the first try is unknown and there is no second");
+                return self.app.store.rewrite_message(id, &message.ended(Ending::because(unknown, None), None)).await;
+            }
+            Uncalled::Elsewhere => return Ok(()),
         }
         let ending = Ending::because(message.unsent_because(reason), None);
         self.app.store.rewrite_message(id, &message.ended(ending.clone(), None)).await?;

@@ -5,6 +5,7 @@ mod book;
 mod bulk;
 mod delivery;
 mod plan;
+mod turns;
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -15,6 +16,9 @@ use serde::Deserialize;
 use tidepost_core::ids::MessageId;
 use tidepost_io::app::App;
 use tidepost_io::queue::{BulkTask, FlightTask, MessageTask, NowTask};
+use tokio::sync::Semaphore;
+
+use crate::delivery::IN_FLIGHT_MAX;
 
 /// Handles one batch. What could not be finished, and only that, goes back to the queue.
 ///
@@ -23,9 +27,10 @@ use tidepost_io::queue::{BulkTask, FlightTask, MessageTask, NowTask};
 pub async fn handle(app: &App, event: SqsEvent) -> Result<SqsBatchResponse, Error> {
     let batch = read(event.records);
     let mut failed = batch.unreadable;
+    let in_flight = &Semaphore::new(IN_FLIGHT_MAX);
     let channels = batch.messages.into_iter().map(|(channel, tasks)| async move {
         let ids: Vec<MessageId> = tasks.keys().filter_map(|id| MessageId::parse(id)).collect();
-        let unfinished = match delivery::run(app, &channel, &ids).await {
+        let unfinished = match delivery::run(app, &channel, &ids, in_flight).await {
             Ok(unfinished) => unfinished,
             Err(error) => {
                 tracing::error!(channel, %error, "a batch goes back to the queue");
@@ -38,7 +43,7 @@ pub async fn handle(app: &App, event: SqsEvent) -> Result<SqsBatchResponse, Erro
         tasks.into_iter().filter_map(back).flatten().collect::<Vec<String>>()
     });
     let flights = batch.flights.into_iter().map(|(record, flight)| async move {
-        let flown = bulk::run(app, &flight).await;
+        let flown = bulk::run(app, &flight, in_flight).await;
         flown.err().map(|error| {
             tracing::warn!(channel = flight.channel, %error, "a flight goes back to the queue");
             record

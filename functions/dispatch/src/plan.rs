@@ -50,6 +50,8 @@ pub struct Plan<'a> {
     pub go: Vec<Candidate<'a>>,
     /// Held back, and why.
     pub held: Vec<(MessageId, Message, Hold)>,
+    /// Whose row or person cannot be read: the queue keeps them, for the dead letters in the end.
+    pub unreadable: Vec<MessageId>,
 }
 
 /// Reads rows and people together and sorts the batch.
@@ -60,11 +62,12 @@ pub async fn plan<'a>(
     nonce: Nonce,
 ) -> Result<Plan<'a>, StoreError> {
     let rows = app.store.messages(ids).await?;
+    let mut plan = Plan::default();
+    plan.unreadable.extend(ids.iter().filter(|id| !rows.iter().any(|(row, _)| row == *id)));
     let live = rows.into_iter().filter(|(_, row)| !matches!(row.standing(), Standing::Ended { .. }));
     let live: Vec<(MessageId, Message)> = live.collect();
     let subscribers: Vec<SubscriberId> = live.iter().map(|(_, row)| row.subscriber()).collect();
     let people = app.store.people(&subscribers).await?;
-    let mut plan = Plan::default();
     for (id, message) in live {
         sort(app, state, &people, id, message, nonce, &mut plan);
     }
@@ -94,6 +97,7 @@ fn sort<'a>(
     };
     let offer = message.offer(id);
     let Some(entry) = people.get(&offer.to).cloned() else {
+        plan.unreadable.push(id);
         return;
     };
     let case = case(state, template, &entry, &offer, app.clock.now());

@@ -4,14 +4,13 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidepost_core::decide::{Case, decide, wait_for_room};
 use tidepost_core::digest;
-use tidepost_core::ids::{MessageId, Nonce};
+use tidepost_core::ids::MessageId;
 use tidepost_core::invalid::Invalid;
 use tidepost_core::message::{IDEMPOTENCY_SECONDS, Message, MessageRequest, Standing, summary};
-use tidepost_core::receipt::{Entry, Receipt};
-use tidepost_core::time::{hour_of, plus_seconds};
+use tidepost_core::receipt::Entry;
+use tidepost_core::time::plus_seconds;
 use tidepost_io::app::App;
 use tidepost_io::auth::Right;
-use tidepost_io::clock::random;
 use tidepost_io::emf;
 use tidepost_io::http::{Answer, Problem, Request, from_value, json as answer_json};
 use tidepost_io::messages::Parked;
@@ -35,7 +34,7 @@ pub async fn accept(app: &App, request: &Request) -> Answer {
         return told_before(app, id, &body_hash, now).await?.ok_or_else(|| Problem::unavailable("try again"));
     }
     // Also when the write had succeeded unheard and its own repetition found the row.
-    start(app, id, &message, now).await;
+    start(app, id, &message).await;
     Ok(told(id, &message))
 }
 
@@ -106,7 +105,10 @@ async fn store(
         Case { person: person.person(), offer: &offer, channel: &state.channel, health: &state.health, template, now };
     let hold = decide(&case).or_else(|| wait_for_room(&case, &quota));
     message.answer = hold.map_or(Standing::Queued, Standing::held);
-    if matches!(message.answer, Standing::Ended { .. }) {
+    if let Standing::Ended { ending, .. } = &message.answer {
+        // The receipt first: nobody looks after a row that is over. What a try before this one left decides.
+        let standing = app.store.put_ending(&message, Entry { id, at: now, ending: ending.clone() }).await?;
+        message.answer = Standing::Ended { ending: standing.ending, sent_at: None };
         // What will never be sent is not kept.
         message.data.clear();
         message.page = None;
@@ -117,7 +119,7 @@ async fn store(
 }
 
 /// Puts a stored message on its way. What fails here is made good by the walk over the messages.
-async fn start(app: &App, id: MessageId, message: &Message, now: Timestamp) {
+async fn start(app: &App, id: MessageId, message: &Message) {
     let channel = &message.channel;
     let failed: Option<String> = match &message.answer {
         Standing::Queued => {
@@ -129,13 +131,7 @@ async fn start(app: &App, id: MessageId, message: &Message, now: Timestamp) {
                 Parked { id, channel: channel.clone(), category: message.category, deadline: message.deadline };
             app.store.park(*until, &parked).await.err().map(|error| error.to_string())
         }
-        Standing::Ended { ending, .. } => {
-            let mut receipt = Receipt::default();
-            receipt.add(&message.template, &message.topic, &Entry { id, at: now, ending: ending.clone() });
-            let nonce = Nonce(random());
-            let put = app.store.put_receipt(channel, hour_of(now), nonce, nonce, &receipt);
-            put.await.err().map(|error| error.to_string())
-        }
+        Standing::Ended { .. } => None,
     };
     if let Some(error) = failed {
         tracing::warn!(error, %id, "a message was stored and not put on its way; release will do that");

@@ -1,8 +1,8 @@
 //! `release`, once a minute: sets sweeps of campaigns going, brings back what waited, asks after what got lost, and keeps
 //! channels up to date.
 
-mod dead_letters;
 mod campaigns;
+mod dead_letters;
 mod recovery;
 mod upkeep;
 mod waiting;

@@ -18,8 +18,11 @@ use tidepost_io::messages::MESSAGE_SHARDS;
 use tidepost_io::queue::MessageTask;
 use tidepost_io::store::{Key, StoreError};
 
-/// Rows read in one tick at the most: a small deployment is walked every minute, a big one in turn.
+/// Open rows looked after in one tick at the most: a small deployment is walked every minute, a big one in turn.
 const ROWS_PER_TICK: usize = 4_000;
+
+/// Pages read in one tick at the most. Most rows are over and cost no more than their part of a page.
+const PAGES_PER_TICK: usize = 200;
 
 /// Weeks in which messages may have been accepted that are still open: a deadline is at most 7 days off.
 const LIVE_WEEKS: u8 = 3;
@@ -48,19 +51,22 @@ pub async fn walk(app: &App, queue_is_lost: bool) -> Result<(), String> {
 }
 
 async fn walk_on(app: &App, queue_is_lost: bool) -> Result<(), StoreError> {
-    let (rows_max, transit_seconds) = if queue_is_lost { (usize::MAX, 0) } else { (ROWS_PER_TICK, TRANSIT_SECONDS) };
+    let (rows_max, pages_max, transit_seconds) = match queue_is_lost {
+        true => (usize::MAX, usize::MAX, 0),
+        false => (ROWS_PER_TICK, PAGES_PER_TICK, TRANSIT_SECONDS),
+    };
     let week = week_of(app.clock.now());
     let stored = app.store.get::<Cursor>(&cursor_key()).await?;
     let mut cursor = stored.map(|stored| stored.value).unwrap_or_default();
     let start = cursor.clone();
-    let mut rows = 0;
+    let (mut rows, mut pages) = (0, 0);
     let mut shards_done = 0;
-    while rows < rows_max && shards_done <= LIVE_WEEKS * MESSAGE_SHARDS {
+    while rows < rows_max && pages < pages_max && shards_done <= LIVE_WEEKS * MESSAGE_SHARDS {
         let week = week.saturating_sub(u16::from(cursor.shard / MESSAGE_SHARDS));
         let shard = cursor.shard % MESSAGE_SHARDS;
         let page = app.store.message_page(week, shard, cursor.after.as_deref(), PAGE_ROWS).await?;
-        rows += page.items.len();
-        look_after(app, page.items, transit_seconds).await?;
+        pages += 1;
+        rows += look_after(app, page.items, transit_seconds).await?;
         cursor.after = page.next;
         if cursor.after.is_none() {
             cursor.shard = (cursor.shard + 1) % (LIVE_WEEKS * MESSAGE_SHARDS);
@@ -73,14 +79,15 @@ async fn walk_on(app: &App, queue_is_lost: bool) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn look_after(app: &App, rows: Vec<(String, Message)>, transit_seconds: i64) -> Result<(), StoreError> {
+/// Looks after a page; returns how many of its rows are open.
+async fn look_after(app: &App, rows: Vec<(String, Message)>, transit_seconds: i64) -> Result<usize, StoreError> {
     let open = rows.into_iter().filter(|(_, row)| !matches!(row.standing(), Standing::Ended { .. }));
     let open: Vec<(MessageId, Message)> = open.filter_map(|(id, row)| Some((MessageId::parse(&id)?, row))).collect();
     let subscribers: Vec<SubscriberId> = open.iter().map(|(_, row)| row.subscriber()).collect();
     // Before the people are read: what is reserved later is not taken for past its deadline unsent.
     let now = app.clock.now();
     let people: HashMap<SubscriberId, Entry> = app.store.people(&subscribers).await?;
-    let mut lost = Vec::new();
+    let (count, mut lost) = (open.len(), Vec::new());
     for (id, message) in open {
         let Some(entry) = people.get(&message.subscriber()) else {
             continue;
@@ -89,7 +96,8 @@ async fn look_after(app: &App, rows: Vec<(String, Message)>, transit_seconds: i6
             lost.push((id, message));
         }
     }
-    requeue(app, lost).await
+    requeue(app, lost).await?;
+    Ok(count)
 }
 
 /// Puts messages back on the queue, but for those that are parked: they only wait for room, and release sees to them.

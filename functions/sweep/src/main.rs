@@ -4,5 +4,5 @@ use lambda_runtime::Error;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    tidepost_io::runtime::serve(|app, event| async move { tidepost_sweep::handle(&app, event).await }).await
+    tidepost_io::runtime::serve("sweep", |app, event| async move { tidepost_sweep::handle(&app, event).await }).await
 }

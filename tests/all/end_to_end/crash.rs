@@ -1,9 +1,9 @@
 //! A function host that is killed again and again, by SIGKILL, in a process of its own.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use jiff::{Timestamp, ToSpan};
@@ -30,15 +30,29 @@ const ADMIN_KEY: &str = "an-admin-key-of-a-test-with-more-than-32-characters";
 /// For what comes after the last kill.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The command, beside this test's own binary; built when it is not there.
+/// The command, beside this test's own binary; built when it is not there or older than what it is made of.
 fn command_path() -> PathBuf {
-    let own = std::env::current_exe().unwrap();
-    let path = own.parent().and_then(std::path::Path::parent).unwrap().join("tidepost");
-    if !path.exists() {
-        let built = std::process::Command::new(env!("CARGO")).args(["build", "--package", "tidepost"]).status();
-        assert!(built.unwrap().success() && path.exists(), "{} cannot be built", path.display());
-    }
-    path
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    let find = || {
+        let own = std::env::current_exe().unwrap();
+        let path = own.parent().and_then(Path::parent).unwrap().join("tidepost");
+        if !is_current(&path) {
+            let built = std::process::Command::new(env!("CARGO")).args(["build", "--package", "tidepost"]).status();
+            let is_built = built.unwrap().success() && is_current(&path);
+            assert!(is_built, "{} is older than its sources and cannot be built", path.display());
+        }
+        path
+    };
+    PATH.get_or_init(find).clone()
+}
+
+/// Whether the command is there, and as new as every file that cargo noted beside it as a source of it.
+fn is_current(command: &Path) -> bool {
+    let changed_at = |path: &Path| path.metadata().and_then(|file| file.modified());
+    let Ok(built_at) = changed_at(command) else { return false };
+    let Ok(noted) = std::fs::read_to_string(command.with_extension("d")) else { return false };
+    let mut sources = noted.split_whitespace().skip(1);
+    sources.all(|source| changed_at(Path::new(source)).is_ok_and(|at| at <= built_at))
 }
 
 /// A process that said that it is ready.

@@ -1,9 +1,15 @@
 //! Transactional messages: what is refused at once, what waits, what arrives.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use jiff::{Timestamp, ToSpan};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tidepost::stack::aws::{StandIns, Store};
+use tidepost::stack::{ANY_PORT, Aws, Options};
 
+use super::proxy::{Fate, Proxy};
 use super::world::{CONFIRMED, NOON, SHIPPED, Shop, TOPIC, World, at, id};
 
 /// The code of a reason, where there is one.
@@ -331,5 +337,33 @@ async fn what_waits_for_room_is_left_where_it_is_parked() {
     world.pass_until(at("2026-11-21T13:12:00+08:00")).await;
     assert_eq!(overdue().await, before);
     assert_eq!(shop.truth("received").await.len(), 2);
+    world.stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_that_cannot_be_counted_is_not_answered() {
+    let stand_ins = StandIns::start(&Store::Memory, ANY_PORT).await.unwrap();
+    let is_down = Arc::new(AtomicBool::new(false));
+    let own = Arc::clone(&is_down);
+    let decide = move |operation: &str, body: &Value| {
+        let partition = body.pointer("/Item/pk/S").and_then(Value::as_str).unwrap_or_default();
+        let is_receipt = operation == "PutItem" && partition.starts_with("R#");
+        if is_receipt && own.load(Ordering::SeqCst) { Fate::Throttled } else { Fate::Passes }
+    };
+    let proxy = Proxy::start(stand_ins.url(), decide).await;
+    let world = World::with(NOON, Options { aws: Aws::Endpoint(proxy.url.clone()), ..Options::default() }).await;
+    let shop = world.shop("counted").await;
+    let wanted = shop.wanted("nobody", SHIPPED, json!({}));
+    is_down.store(true, Ordering::SeqCst);
+    assert_eq!(shop.api.message("k", &wanted).await.status, 503);
+    is_down.store(false, Ordering::SeqCst);
+    for _ in 0..2 {
+        let answer = shop.api.message("k", &wanted).await;
+        assert_eq!((answer.status, reason(&answer.body)), (202, "no_grant"), "{}", answer.text);
+    }
+    let metrics = shop.api.get("/v1/channels/counted/metrics?by=outcome").await;
+    let rows = metrics.body["rows"].as_array().unwrap();
+    let counts: Vec<_> = rows.iter().map(|row| (row["outcome"].as_str(), row["count"].as_u64())).collect();
+    assert_eq!(counts, [(Some("refused"), Some(1))], "{}", metrics.text);
     world.stack.stop().await;
 }

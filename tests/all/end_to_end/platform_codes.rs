@@ -3,6 +3,7 @@
 use jiff::ToSpan;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tidepost_core::ids::MessageId;
 
 use super::callback::Push;
 use super::world::{CONFIRMED, NOON, SEND, SHIPPED, Shop, TOKEN, VISIT, World, at, id, until};
@@ -162,28 +163,29 @@ async fn a_passing_trouble_is_waited_out_in_the_same_delivery() {
 #[tokio::test]
 async fn a_longer_trouble_parks_the_message() {
     let world = World::at(NOON).await;
-    let shop = world.shop("longer").await;
     let mut asked = Vec::new();
-    for (code, times, reason) in [(-1, 3, "rate"), (43108, 3, "in_flight"), (45011, 1, "rate"), (44991, 1, "rate")] {
-        let openid = format!("o{code}");
+    for (code, times, reason) in [(-1_i64, 3, "rate"), (43108, 3, "in_flight"), (45011, 1, "rate"), (44991, 1, "rate")]
+    {
+        let (shop, openid) = (world.shop(&format!("longer{}", code.abs())).await, format!("o{code}"));
         shop.grant(&openid, SHIPPED).await;
         answer(&shop, &openid, Some(times), code).await;
         let id = shop.send(&openid, SHIPPED).await;
         let waits = shop.comes_to(&id, "waiting").await;
         assert_eq!(ending(&waits), ("waiting", reason), "{code}");
         assert_eq!(shop.available(&openid, SHIPPED).await, 1, "{code}: nothing is paid while it waits");
-        asked.push((code, times, openid, id));
+        asked.push((shop, code, times, openid, id));
     }
+    let shop = world.shop("longest").await;
     shop.grant("tomorrow", SHIPPED).await;
     answer(&shop, "tomorrow", None, 43100).await;
     let tomorrow = shop.send("tomorrow", SHIPPED).await;
     assert_eq!(ending(&shop.comes_to(&tomorrow, "refused").await), ("refused", "rate"), "a day is past its deadline");
     world.pass_minutes(4).await;
-    for (code, times, openid, id) in &asked {
+    for (shop, code, times, openid, id) in &asked {
         shop.comes_to(id, "delivered").await;
         let mut expected = vec![json!(code); *times as usize];
         expected.push(json!(0));
-        assert_answers(&shop, openid, &expected).await;
+        assert_answers(shop, openid, &expected).await;
         assert_eq!((shop.available(openid, SHIPPED).await, shop.received(openid).await.len()), (0, 1));
     }
     assert_answers(&shop, "tomorrow", &[json!(43100)]).await;
@@ -430,6 +432,70 @@ async fn an_unknown_basic_message_is_called_twice_at_most() {
 }
 
 #[tokio::test]
+async fn an_event_on_the_first_try_during_the_second_ends_it() {
+    let world = World::at(NOON).await;
+    let shop = silent(&world, "during").await;
+    shop.sim.fault("o1", Some(1), json!({"kind": "timeout_after_delivery"})).await;
+    let id = shop.send("o1", CONFIRMED).await;
+    shop.comes_to(&id, "waiting").await;
+    shop.sim.tell(Method::DELETE, "faults", &json!({})).await;
+    // The platform is busy for as long as the second try lasts.
+    shop.sim.fault("o1", Some(3), json!({"kind": "delay", "milliseconds": 300})).await;
+    answer(&shop, "o1", Some(3), -1).await;
+    let told = async {
+        until("the second try has begun", async || (shop.calls_of(SEND).await > 1).then_some(())).await;
+        sent_event(&world, &shop, 0, 0).await;
+    };
+    tokio::join!(world.pass_minutes(3), told);
+    shop.comes_to(&id, "delivered").await;
+    world.pass_minutes(5).await;
+    assert_answers(&shop, "o1", &[Value::Null, json!(-1), json!(-1), json!(-1)]).await;
+    assert_eq!(shop.received("o1").await.len(), 1);
+    assert_eq!(shop.outcomes().await, [("delivered".to_owned(), 1)]);
+    world.stack.stop().await;
+}
+
+#[tokio::test]
+async fn an_event_that_may_speak_of_two_sends_settles_neither() {
+    let world = World::at(NOON).await;
+    for (name, code) in [("success", 0), ("failure", -1)] {
+        let shop = silent(&world, name).await;
+        shop.sim.fault("o1", Some(1), json!({"kind": "timeout_after_delivery"})).await;
+        let first = shop.send("o1", SHIPPED).await;
+        shop.comes_to(&first, "unknown").await;
+        shop.sim.fault("o1", Some(1), json!({"kind": "delay", "milliseconds": 550})).await;
+        let second = shop.send("o1", SHIPPED).await;
+        until("the second is called", async || (shop.received("o1").await.len() == 2).then_some(())).await;
+        sent_event(&world, &shop, 1, code).await;
+        world.stack.idle().await;
+        shop.comes_to(&second, "delivered").await;
+        shop.comes_to(&first, "unknown").await;
+        // From now on the platform's id tells the second from the first.
+        sent_event(&world, &shop, 0, 0).await;
+        let message = shop.comes_to(&first, "delivered").await;
+        assert_eq!(message["platform"]["message_id"], shop.received("o1").await[0]["msgid"], "{message}");
+        shop.sim.tell(Method::DELETE, "faults", &json!({})).await;
+    }
+    world.stack.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_written_to_a_person_erased_in_mid_call_is_not_kept() {
+    let world = World::at(NOON).await;
+    let shop = silent(&world, "gone").await;
+    shop.sim.fault("o1", Some(1), json!({"kind": "timeout_after_delivery"})).await;
+    let id = shop.send("o1", CONFIRMED).await;
+    until("it was called", async || (shop.calls_of(SEND).await == 1).then_some(())).await;
+    let erased = shop.api.ask(shop.api.request(Method::DELETE, "/v1/channels/gone/subscribers/o1")).await;
+    assert_eq!(erased.status, 202, "{}", erased.text);
+    world.stack.idle().await;
+    shop.comes_to(&id, "unknown").await;
+    let row = world.stack.app.store.message(MessageId::parse(&id).unwrap()).await.unwrap().unwrap();
+    assert!(row.data.is_empty() && row.page.is_none(), "{row:?}");
+    world.stack.stop().await;
+}
+
+#[tokio::test]
 async fn a_failure_after_success_wins() {
     let world = World::at(NOON).await;
     let shop = silent(&world, "late").await;
@@ -459,13 +525,6 @@ async fn eager(world: &World, name: &str, changes: Value) -> Shop {
     shop
 }
 
-/// Outcomes and counts of a shop.
-async fn outcomes(shop: &Shop) -> Vec<(String, u64)> {
-    let metrics = shop.api.get(&format!("/v1/channels/{}/metrics?by=outcome", shop.name)).await;
-    let rows = metrics.body["rows"].as_array().unwrap();
-    rows.iter().map(|row| (row["outcome"].as_str().unwrap().to_owned(), row["count"].as_u64().unwrap())).collect()
-}
-
 #[tokio::test]
 async fn an_event_before_the_time_out_settles_the_send_and_forbids_a_second_try() {
     let world = World::at(NOON).await;
@@ -481,7 +540,7 @@ async fn an_event_before_the_time_out_settles_the_send_and_forbids_a_second_try(
         assert_eq!(shop.comes_to(&id, "delivered").await["platform"], message["platform"]);
         assert_answers(&shop, "o1", &[Value::Null]).await;
         assert_eq!((shop.available("o1", template).await, shop.left("o1", template).await), (1, 1), "{name}");
-        assert_eq!(outcomes(&shop).await, [("delivered".to_owned(), 1)], "{name}");
+        assert_eq!(shop.outcomes().await, [("delivered".to_owned(), 1)], "{name}");
     }
     world.stack.stop().await;
 }
@@ -498,7 +557,7 @@ async fn a_failure_event_before_the_receipt_wins() {
     world.pass_minutes(5).await;
     assert_answers(&shop, "o1", &[json!(0)]).await;
     shop.comes_to(&id, "failed").await;
-    assert_eq!(outcomes(&shop).await, [("failed".to_owned(), 1)]);
+    assert_eq!(shop.outcomes().await, [("failed".to_owned(), 1)]);
     world.stack.stop().await;
 }
 

@@ -94,6 +94,8 @@ async fn throttles_and_lost_answers_neither_lose_nor_double() {
             assert_eq!(shop.available(openid, template).await, 1, "{openid} {template}");
         }
     }
+    let received = shop.truth("received").await.len() as u64;
+    assert_eq!(shop.outcomes().await, [("delivered".to_owned(), received)], "the metrics tell what the platform saw");
     let (throttled, lost) = (trouble.throttled.load(Ordering::SeqCst), trouble.lost.load(Ordering::SeqCst));
     println!("throttled {throttled}, answers lost {lost}");
     assert!(throttled > 10 && lost > 10, "{throttled} {lost}");

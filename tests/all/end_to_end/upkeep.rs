@@ -1,9 +1,13 @@
 //! What release does for channels: closed windows, tokens, templates.
 
+use jiff::ToSpan;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tidepost_core::ids::{MessageId, SubscriberId};
+use tidepost_core::message::Standing;
+use tidepost_io::ledger;
 
-use super::world::{NOON, SHIPPED, Shop, World};
+use super::world::{NOON, SHIPPED, Shop, World, id};
 
 const QUOTA: &str = "/cgi-bin/openapi/quota/get";
 const TEMPLATES: &str = "/wxaapi/newtmpl/gettemplate";
@@ -82,5 +86,41 @@ async fn a_list_without_templates_wipes_none() {
     let answer = shop.api.post("/v1/channels/empty/templates/sync", &json!({})).await;
     assert_eq!((answer.status, &answer.body), (200, &json!({"added": 0, "changed": 0, "removed": 0})));
     assert_eq!(templates(&shop).await, 3);
+    world.stack.stop().await;
+}
+
+#[tokio::test]
+async fn an_item_that_cannot_be_read_stops_nobody_else() {
+    let world = World::at(NOON).await;
+    let store = &world.stack.app.store;
+    let shop = world.shop("damaged").await;
+    let people: Vec<String> = (0..16).map(|n| format!("o{n}")).collect();
+    shop.grant_all(&people, SHIPPED).await;
+    shop.grant("broken", SHIPPED).await;
+    let soon = json!({"deadline": world.now() + 30.minutes()});
+    let later = json!({"not_before": world.now() + 5.minutes()});
+    let broken = id(&shop.ask("broken", SHIPPED, later.clone()).await);
+    let mut asked = Vec::new();
+    for (openid, changes) in people.iter().zip([soon, later].iter().cycle()) {
+        asked.push(id(&shop.ask(openid, SHIPPED, changes.clone()).await));
+    }
+    let who = SubscriberId::new("damaged", "broken");
+    let item = ledger::key(&who);
+    let sound = store.person(&who).await.unwrap().person().clone();
+    store.put(&item, &"no person", None).await.unwrap();
+    world.pass_minutes(40).await;
+    for id in &asked {
+        shop.comes_to(id, "delivered").await;
+    }
+    // The walk went past it: the rows of what is past its deadline are settled.
+    for id in asked.iter().step_by(2) {
+        let row = store.message(MessageId::parse(id).unwrap()).await.unwrap().unwrap();
+        assert!(matches!(row.standing(), Standing::Ended { .. }), "{row:?}");
+    }
+    // Repaired, it is brought back.
+    store.delete(&item).await.unwrap();
+    store.update_person(&who, |person| (*person != sound).then(|| sound.clone())).await.unwrap();
+    world.pass_minutes(10).await;
+    shop.comes_to(&broken, "delivered").await;
     world.stack.stop().await;
 }

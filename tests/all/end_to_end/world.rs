@@ -355,6 +355,13 @@ impl Shop {
         self.truth("calls").await.iter().filter(|call| call["path"] == path).count()
     }
 
+    /// How many messages ended how, as the metrics tell.
+    pub async fn outcomes(&self) -> Vec<(String, u64)> {
+        let metrics = self.api.get(&format!("/v1/channels/{}/metrics?by=outcome", self.name)).await;
+        let rows = metrics.body["rows"].as_array().unwrap();
+        rows.iter().map(|row| (row["outcome"].as_str().unwrap().to_owned(), row["count"].as_u64().unwrap())).collect()
+    }
+
     /// A list of the simulator's about this account.
     pub async fn truth(&self, list: &str) -> Vec<Value> {
         self.sim.list(&format!("apps/{}/{list}", self.app_id)).await

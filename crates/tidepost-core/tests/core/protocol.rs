@@ -49,6 +49,11 @@ fn a_basic_message_is_called_for_at_most_twice_and_only_after_unknown() {
 }
 
 #[test]
+fn a_second_try_is_not_made_against_the_word_of_the_first_ones_event() {
+    holds("event", Protocol::new(Variant::Core, &[Basic; 3]).with_event());
+}
+
+#[test]
 fn two_messages_of_one_person_do_not_pay_with_one_grant() {
     let plan = [Reminder, Basic, Reminder];
     holds("two messages", Protocol::new(Variant::Core, &plan).with_rejection());
@@ -76,4 +81,10 @@ fn a_nonce_that_is_not_fresh_for_each_delivery_fails() {
 fn writing_without_a_condition_fails() {
     let protocol = Protocol::new(Variant::NoCondition, &[Reminder; 2]);
     breaks("no condition", protocol, &[checkers::NO_DOUBLE_SEND, checkers::GRANTS_ARE_CONSERVED]);
+}
+
+#[test]
+fn parking_an_undone_second_try_without_a_look_for_the_events_word_fails() {
+    let protocol = Protocol::new(Variant::NoLook, &[Basic; 3]).with_event();
+    breaks("no look", protocol, &[checkers::NO_TRY_AGAINST_THE_WORD]);
 }

@@ -69,7 +69,8 @@ impl<T> Stored<T> {
 
 impl<T: DeserializeOwned> Stored<T> {
     pub(super) fn parse(mut item: Attributes) -> Result<Self, StoreError> {
-        let key = Key::new(take_text(&mut item, PK).unwrap_or_default(), take_text(&mut item, SK).unwrap_or_default());
+        let key = key_of(&item);
+        item.retain(|name, _| name != PK && name != SK);
         let version = item.remove(VERSION).and_then(|value| value.as_n().ok()?.parse().ok()).unwrap_or(0);
         let to = take_text(&mut item, TO);
         item.remove(TTL);
@@ -109,6 +110,12 @@ pub(super) fn encode<T: Serialize>(
         item.insert(TTL.to_owned(), number(end.as_second()));
     }
     Ok(item)
+}
+
+/// Where a raw item is.
+pub(super) fn key_of(item: &Attributes) -> Key {
+    let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).cloned().unwrap_or_default();
+    Key::new(text(PK), text(SK))
 }
 
 pub(super) fn number(number: i64) -> AttributeValue {

@@ -126,13 +126,20 @@ impl Store {
         answer.item.map(|item| Stored::parse(item).map(|stored| stored.value)).transpose()
     }
 
-    /// Reads many items, as they are now; absent ones are left out.
+    /// Reads many items, as they are now; absent ones are left out. One that cannot be read does not stop the others:
+    /// `None` stands in its place.
     ///
     /// # Errors
-    /// [`StoreError`] when DynamoDB fails or an item has an unknown form.
-    pub async fn get_many<T: DeserializeOwned>(&self, keys: &[Key]) -> Result<HashMap<Key, Stored<T>>, StoreError> {
-        let items = self.get_items(keys).await?.into_iter();
-        items.map(|item| Stored::parse(item).map(|stored| (stored.key().clone(), stored))).collect()
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn get_many<T: DeserializeOwned>(
+        &self,
+        keys: &[Key],
+    ) -> Result<HashMap<Key, Option<Stored<T>>>, StoreError> {
+        let parse = |item: Attributes| {
+            let key = item::key_of(&item);
+            (key, readable(Stored::parse(item)))
+        };
+        Ok(self.get_items(keys).await?.into_iter().map(parse).collect())
     }
 
     async fn get_items(&self, keys: &[Key]) -> Result<Vec<Attributes>, StoreError> {
@@ -307,15 +314,8 @@ impl Store {
         }
         let answer = query.send().await.map_err(|error| call_error("Query", &error))?;
         let next = answer.last_evaluated_key.and_then(|mut key| item::take_text(&mut key, SK));
-        let parse = |item| match Stored::parse(item) {
-            Ok(stored) => Some(stored),
-            Err(error) => {
-                // One item that cannot be read must not stop the others.
-                tracing::error!(%error, "an item is passed over");
-                None
-            }
-        };
-        Ok((answer.items.unwrap_or_default().into_iter().filter_map(parse).collect(), next))
+        let items = answer.items.unwrap_or_default().into_iter();
+        Ok((items.filter_map(|item| readable(Stored::parse(item))).collect(), next))
     }
 
     /// Reads all of a range, page by page.
@@ -398,6 +398,11 @@ impl<'a> Range<'a> {
     pub fn all(pk: &'a str) -> Self {
         Self { pk, from: " ", to: LAST, after: None, limit: 1_000 }
     }
+}
+
+/// One item that cannot be read must not stop the others: it is passed over.
+pub(crate) fn readable<T>(item: Result<T, StoreError>) -> Option<T> {
+    item.inspect_err(|error| tracing::error!(%error, "an item is passed over")).ok()
 }
 
 /// The item that takes the place of `old`.

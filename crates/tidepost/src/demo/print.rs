@@ -1,6 +1,6 @@
 //! What a person sees of the demo.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::demo::run::Report;
+use crate::demo::truth::Received;
 
 /// A bar on standard error; hidden where nobody looks.
 #[must_use]
@@ -28,8 +29,10 @@ pub fn bar(what: &str, length: usize, is_shown: bool) -> ProgressBar {
 pub fn text(report: &Report, seed: u64) -> String {
     let findings = &report.findings;
     [
-        "Messages: what was asked for, and what came of it".to_owned(),
-        messages(report),
+        format!("Messages: {} were asked for; held back at first, as Tidepost tells it", report.told.len()),
+        waits(report),
+        format!("What came of them; {} were received, as the platform saw it", report.truth.received.len()),
+        endings(report),
         "Windows, as the platform counted them (Asia/Shanghai)".to_owned(),
         windows(report),
         "Calls of the sending API, by the platform's answer".to_owned(),
@@ -54,8 +57,14 @@ pub fn object(report: &Report, seed: u64) -> Value {
     json!({
         "overshoot": findings.overshoot, "doubled": findings.doubled, "lost": findings.lost, "seed": seed,
         "invariants_held": findings.held(), "invariants held": findings.held(), "findings": findings,
-        "asked": report.told.len(), "received": report.truth.received.len(),
-        "outcomes": outcomes(report), "held_back": held_back(report),
+        "asked": report.told.len(),
+        "as_tidepost_tells_it": {
+            "held_back": held_back(report), "outcomes": by_outcome(report, |row| Some(row.told)),
+        },
+        "as_the_platform_saw_it": {
+            "received": report.truth.received.len(), "received_by_outcome": by_outcome(report, |row| Some(row.received)),
+        },
+        "difference": by_outcome(report, |row| row.difference),
         "windows": report.truth.windows.iter().map(|window| json!({
             "rule": window.id, "opens_at": window.opens_at, "limit": window.limit, "calls": window.calls,
             "accepted": window.accepted, "overshoot": window.overshoot,
@@ -63,14 +72,36 @@ pub fn object(report: &Report, seed: u64) -> Value {
     })
 }
 
-fn outcomes(report: &Report) -> BTreeMap<String, usize> {
-    let mut counts = BTreeMap::new();
-    for told in report.told.values() {
+/// Messages of which Tidepost tells the same.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Row {
+    told: usize,
+    /// How many of them were received, as the platform saw it.
+    received: usize,
+    /// How many of them ended otherwise than Tidepost tells; nothing where it does not claim to know.
+    difference: Option<usize>,
+}
+
+fn outcomes(report: &Report) -> BTreeMap<String, Row> {
+    let received: BTreeSet<String> = report.truth.received.iter().map(Received::key).collect();
+    let mut rows: BTreeMap<String, Row> = BTreeMap::new();
+    for (key, told) in &report.told {
         let reason = told.reason.as_ref().filter(|_| told.status != "delivered");
         let name = reason.map_or_else(|| told.status.clone(), |reason| format!("{}: {reason}", told.status));
-        *counts.entry(name).or_default() += 1;
+        let row = rows.entry(name).or_default();
+        let came = received.contains(key);
+        row.told += 1;
+        row.received += usize::from(came);
+        if told.status != "unknown" {
+            let differs = came != (told.status == "delivered");
+            row.difference = Some(row.difference.unwrap_or_default() + usize::from(differs));
+        }
     }
-    counts
+    rows
+}
+
+fn by_outcome(report: &Report, what: impl Fn(&Row) -> Option<usize>) -> BTreeMap<String, Option<usize>> {
+    outcomes(report).into_iter().map(|(name, row)| (name, what(&row))).collect()
 }
 
 fn held_back(report: &Report) -> BTreeMap<String, usize> {
@@ -81,15 +112,19 @@ fn held_back(report: &Report) -> BTreeMap<String, usize> {
     counts
 }
 
-fn messages(report: &Report) -> String {
-    let mut table = table(["", "MESSAGES"]);
-    table.add_row(["asked".to_owned(), report.told.len().to_string()]);
+fn waits(report: &Report) -> String {
+    let mut table = table(["REASON", "MESSAGES"]);
     for (reason, count) in held_back(report) {
-        table.add_row([format!("  held back at first: {reason}"), count.to_string()]);
+        table.add_row([reason, count.to_string()]);
     }
-    table.add_row(["received, by the simulator's truth".to_owned(), report.truth.received.len().to_string()]);
-    for (name, count) in outcomes(report) {
-        table.add_row([format!("  {name}"), count.to_string()]);
+    indented(&table)
+}
+
+fn endings(report: &Report) -> String {
+    let mut table = table(["AS TIDEPOST TELLS IT", "MESSAGES", "RECEIVED, AS THE PLATFORM SAW IT", "DIFFERENCE"]);
+    for (name, row) in outcomes(report) {
+        let difference = row.difference.map_or_else(|| "may be either".to_owned(), |count| count.to_string());
+        table.add_row([name, row.told.to_string(), row.received.to_string(), difference]);
     }
     indented(&table)
 }
@@ -130,4 +165,38 @@ fn table<const N: usize>(headings: [&str; N]) -> Table {
 
 fn indented(table: &Table) -> String {
     table.lines().map(|line| format!("  {}", line.trim_end())).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::checks::{Findings, Told};
+    use crate::demo::story::invent;
+    use crate::demo::truth::Truth;
+
+    #[test]
+    fn what_was_told_stands_beside_what_was_received() {
+        let told = |status: &str| Told {
+            status: status.to_owned(),
+            reason: None,
+            first_status: "queued".to_owned(),
+            first_reason: None,
+        };
+        let received = |key: &str| -> Received {
+            serde_json::from_value(json!({"at": "2026-03-20T12:00:00Z", "openid": "o", "template_id": "T",
+                "data": {"character_string1": {"value": key}}}))
+            .unwrap()
+        };
+        let all = [("A", "delivered"), ("B", "delivered"), ("C", "refused"), ("D", "unknown"), ("E", "unknown")];
+        let report = Report {
+            story: invent(1, 1),
+            told: all.map(|(key, status)| (key.to_owned(), told(status))).into(),
+            truth: Truth { received: ["A", "C", "D"].map(received).into(), ..Truth::default() },
+            findings: Findings::default(),
+        };
+        let row = |told, received, difference| Row { told, received, difference };
+        let expected =
+            [("delivered", row(2, 1, Some(1))), ("refused", row(1, 1, Some(1))), ("unknown", row(2, 1, None))];
+        assert_eq!(outcomes(&report), expected.map(|(name, row)| (name.to_owned(), row)).into());
+    }
 }

@@ -9,6 +9,7 @@ pub const NO_DOUBLE_SEND: &str = "no double send";
 pub const NO_DOUBLE_CONSUMPTION: &str = "no double consumption";
 pub const NO_CALL_WITHOUT_RESERVATION: &str = "no call without a reservation";
 pub const GRANTS_ARE_CONSERVED: &str = "grants are conserved";
+pub const NO_TRY_AGAINST_THE_WORD: &str = "no try is reserved once the event has told";
 
 pub fn all() -> Vec<Property<Protocol>> {
     vec![
@@ -16,6 +17,7 @@ pub fn all() -> Vec<Property<Protocol>> {
         Property::always("a second try waits for the first one's event", second_tries_wait),
         Property::always(NO_DOUBLE_CONSUMPTION, no_double_consumption),
         Property::always(NO_CALL_WITHOUT_RESERVATION, |_, state: &State| state.calls_unreserved == 0),
+        Property::always(NO_TRY_AGAINST_THE_WORD, |_, state: &State| state.reserved_against_word == 0),
         Property::always(GRANTS_ARE_CONSERVED, grants_are_conserved),
         Property::always("the cap counts what was not given back", counts_are_right),
         // That the model gets anywhere at all.
@@ -36,7 +38,7 @@ fn delivered(state: &State, what: fn(&Delivery) -> bool) -> bool {
 
 /// Whether nobody of ours knows how a call ended.
 fn is_unknown(state: &State, send: &Send) -> bool {
-    send.answer != Answer::Delivered || state.deliveries[send.delivery].phase == Phase::Crashed
+    send.answer != Answer::Delivered || state.deliveries[send.delivery].is_dead()
 }
 
 /// How many times a message may be called for that can deliver.
