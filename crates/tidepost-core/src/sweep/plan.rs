@@ -107,6 +107,8 @@ pub struct Outlook<'a> {
     pub singles: u64,
     /// The live campaigns.
     pub lives: &'a [&'a Live<'a>],
+    /// Occurrences that must not send in the slot.
+    pub barred: &'a [MessageId],
     /// The roster's generation.
     pub generation: u32,
     /// What is left of each range's roster.
@@ -125,15 +127,16 @@ impl Outlook<'_> {
         if period.opens_at >= period.closes_at {
             return None;
         }
-        let wishes: Vec<Wish> = self
-            .lives
-            .iter()
-            .map(|live| Wish::of(live.campaign, self.channel, self.left_of(live.occurrence.id.offer_id()), slot.period))
-            .collect();
+        let offer = |live: &&Live<'_>| live.occurrence.id.offer_id();
+        let wish = |live: &&Live<'_>| {
+            let left = if self.barred.contains(&offer(live)) { 0 } else { self.left_of(offer(live)) };
+            Wish::of(live.campaign, self.channel, left, slot.period)
+        };
+        let wishes: Vec<Wish> = self.lives.iter().map(wish).collect();
         let budget = budget(&self.supply(period), &wishes);
         let limits: Vec<(MessageId, u64)> = (self.lives.iter().zip(&budget.rations))
-            .filter(|(live, _)| live.campaign.pace == Pace::Even)
-            .map(|(live, ration)| (live.occurrence.id.offer_id(), ration.units))
+            .filter(|(live, _)| live.campaign.pace == Pace::Even || self.barred.contains(&offer(live)))
+            .map(|(live, ration)| (offer(live), ration.units))
             .collect();
         let portions = self.portions(budget.units, &limits);
         let plan = SlotPlan {
