@@ -8,7 +8,7 @@ use tidepost_core::ids::{Nonce, SubscriberId};
 use tidepost_core::outcome::{Ending, PlatformWord};
 use tidepost_core::person::Person;
 use tidepost_core::reason::{Reason, ReasonCode};
-use tidepost_core::receipt::{Entry, Receipt};
+use tidepost_core::receipt::{About, Receipt};
 use tidepost_core::sends::RecentSend;
 use tidepost_core::time::plus_milliseconds;
 use tidepost_io::app::App;
@@ -40,7 +40,7 @@ pub async fn settle(
     };
     match (known, unknown) {
         (Some(_), _) if result.code == 0 => Ok(()),
-        (Some((send, template, topic, _)), _) => take_back(app, to, &send, &template, &topic, word, at).await,
+        (Some((send, about)), _) => take_back(app, to, &send, &about, word, at).await,
         (None, Some(unknown)) => settle_unknown(app, to, person.person(), &unknown, word, at).await,
         (None, None) => {
             tracing::warn!(
@@ -82,8 +82,9 @@ async fn settle_unknown(
         app.store.update_person(to, |person| never_again(person, unknown.id)).await?;
     }
     let mut receipt = Receipt::default();
-    let entry = Entry { id: unknown.id, at: unknown.called_at.max(at), ending: ending(word) };
-    receipt.add(&unknown.template, &unknown.topic, &entry);
+    let about =
+        About { template: unknown.template.clone(), topic: unknown.topic.clone(), variant: unknown.variant.clone() };
+    receipt.add_send(unknown.id, to, &about, unknown.called_at.max(at), ending(word));
     // Should there have been a second try, its reservation is where the receipts are looked for.
     let nonce = person.sends.find(unknown.id).map_or(unknown.nonce, |send| send.nonce);
     app.store.put_late_receipt(&to.channel, unknown.hour, nonce, &receipt).await?;
@@ -94,14 +95,13 @@ async fn take_back(
     app: &App,
     to: &SubscriberId,
     send: &RecentSend,
-    template: &str,
-    topic: &str,
+    about: &About,
     word: PlatformWord,
     at: Timestamp,
 ) -> Result<(), StoreError> {
     let mut receipt = Receipt::default();
     let ending = Ending { is_afterthought: true, ..ending(word) };
-    receipt.add(template, topic, &Entry { id: send.id, at, ending });
+    receipt.add_send(send.id, to, about, at, ending);
     let hour = send.hour();
     app.store.put_late_receipt(&to.channel, hour, Nonce(send.nonce.0), &receipt).await
 }

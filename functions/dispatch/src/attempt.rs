@@ -311,6 +311,7 @@ impl Delivery<'_> {
             called_at,
             template: candidate.message.template.clone(),
             topic: candidate.message.topic.clone(),
+            variant: candidate.won.as_ref().map(|won| won.variant.clone()),
         };
         if let Err(error) = self.app.store.put_unknown(&candidate.offer.to, &send).await {
             tracing::warn!(id = %candidate.id, %error, "the platform's event will not settle this unknown outcome");
