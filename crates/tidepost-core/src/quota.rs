@@ -4,6 +4,7 @@
 //! compare-and-swap: there is no state in which a call is paid in one window and not in another.
 
 mod ahead;
+mod broadcast;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -50,6 +51,9 @@ pub struct Quota {
     /// When the next call may start under the channel's rate, in microseconds of the epoch.
     #[serde(rename = "n", default)]
     next_start: i64,
+    /// Units of campaigns, each for a day.
+    #[serde(rename = "b", default, skip_serializing_if = "Vec::is_empty")]
+    broadcasts: Vec<broadcast::Broadcast>,
 }
 
 /// What was taken from one window.

@@ -11,7 +11,7 @@ use crate::ids::MessageId;
 use crate::outcome::{Ending, Outcome, PlatformWord};
 use crate::reason::{Reason, ReasonCode};
 
-pub use recipients::{CampaignGroup, RecipientEntry, recipient};
+pub use recipients::{About, CampaignGroup, RecipientEntry, recipient};
 
 /// The outcomes that one delivery saw on one channel in one hour. Never rewritten.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]

@@ -23,6 +23,9 @@ const CAMPAIGNS: &str = "G";
 /// How long a campaign is kept after its end, in seconds: as long as roll-ups.
 const KEPT_SECONDS: i64 = 731 * 86_400;
 
+/// How long a list is kept after its campaign's end, in seconds: it names people.
+const LIST_KEPT_SECONDS: i64 = 86_400;
+
 /// How often a change is decided again when somebody else was faster.
 const UPDATE_TRIES: usize = 12;
 
@@ -310,8 +313,9 @@ impl Store {
     ) -> Result<ListPart, StoreError> {
         let part = data_encoding::HEXLOWER.encode(&crate::clock::random::<6>());
         let partition = list_partition(id, &part);
+        let expires_at = plus_seconds(campaign.until, LIST_KEPT_SECONDS);
         for (sort_key, chunk) in chunks(&campaign.channel, openids) {
-            self.put(&Key::new(&partition, sort_key), &chunk, Some(expires_at(campaign))).await?;
+            self.put(&Key::new(&partition, sort_key), &chunk, Some(expires_at)).await?;
         }
         Ok(ListPart { id: part, people: openids.len() as u64 })
     }

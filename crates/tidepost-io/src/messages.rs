@@ -9,7 +9,7 @@ use tidepost_core::ids::{MessageId, Nonce};
 use tidepost_core::message::Message;
 use tidepost_core::metric::HourRollup;
 use tidepost_core::person::Person;
-use tidepost_core::receipt::{Entry, Receipt, best};
+use tidepost_core::receipt::{About, Entry, Receipt, best};
 use tidepost_core::sends::RecentSend;
 use tidepost_core::time::{hour_of, plus_seconds};
 
@@ -109,6 +109,16 @@ struct RolledUp {
 }
 
 const ROLLED_UP: &str = "until";
+
+/// What a receipt says of the send that the platform knows as `platform_id`, if it is of `id`.
+fn about(receipt: &Receipt, id: MessageId, platform_id: &str) -> Option<About> {
+    let message = receipt.find_platform_id(platform_id).filter(|(_, entry)| entry.id == id);
+    let of_message = message.map(|(group, _)| (&group.template, &group.topic, None));
+    let recipient = receipt.find_recipient_by_platform_id(platform_id).filter(|(group, _)| group.offer == id);
+    let of_recipient = recipient.map(|(group, _)| (&group.template, &group.topic, Some(group.variant.clone())));
+    let (template, topic, variant) = of_message.or(of_recipient)?;
+    Some(About { template: template.clone(), topic: topic.clone(), variant })
+}
 
 impl Store {
     /// Stores a new message's row; returns false when the row is there already, or that of its `rival`.
@@ -331,7 +341,7 @@ impl Store {
         Ok(best(receipts.iter().filter_map(|receipt| receipt.find(id))))
     }
 
-    /// The reserved message of a person that the platform knows as `platform_id`, with template, topic and outcome.
+    /// The reserved send of a person that the platform knows as `platform_id`.
     ///
     /// # Errors
     /// [`StoreError`] when DynamoDB fails.
@@ -340,12 +350,12 @@ impl Store {
         channel: &str,
         person: &Person,
         platform_id: &str,
-    ) -> Result<Option<(RecentSend, String, String, Entry)>, StoreError> {
+    ) -> Result<Option<(RecentSend, About)>, StoreError> {
         for send in person.sends.iter().rev() {
             let receipts = self.receipts_of(channel, send).await?;
-            let found = receipts.iter().find_map(|receipt| receipt.find_platform_id(platform_id));
-            if let Some((group, entry)) = found.filter(|(_, entry)| entry.id == send.id) {
-                return Ok(Some((*send, group.template.clone(), group.topic.clone(), entry)));
+            let about = receipts.iter().find_map(|receipt| about(receipt, send.id, platform_id));
+            if let Some(about) = about {
+                return Ok(Some((*send, about)));
             }
         }
         Ok(None)

@@ -33,6 +33,9 @@ pub struct UnknownSend {
     /// What it is about.
     #[serde(rename = "p")]
     pub topic: String,
+    /// For a campaign: the variant's id.
+    #[serde(rename = "v", default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
 }
 
 fn key(to: &SubscriberId, id: MessageId) -> Key {

@@ -12,7 +12,7 @@ use tidepost_core::message::Message;
 use tidepost_core::outcome::{Ending, PlatformWord};
 use tidepost_core::person::Person;
 use tidepost_core::reason::{Reason, ReasonCode};
-use tidepost_core::receipt::{Entry, Receipt};
+use tidepost_core::receipt::{About, Receipt};
 use tidepost_core::sends::{Mark, RecentSend};
 use tidepost_core::time::{hour_of, plus_milliseconds};
 use tidepost_io::app::App;
@@ -51,8 +51,8 @@ pub async fn settle(
     };
     let unknown = told.unknown(app).await?;
     let person = app.store.person(to).await?;
-    if let Some((send, template, topic)) = told.known(app, person.person(), !unknown.is_empty()).await? {
-        return told.confirm_or_take_back(app, person.person(), &send, &template, &topic).await;
+    if let Some((send, about)) = told.known(app, person.person(), !unknown.is_empty()).await? {
+        return told.confirm_or_take_back(app, person.person(), &send, &about).await;
     }
     let Some(mut under_way) = told.under_way(app, person.person()).await? else {
         return Ok(());
@@ -97,19 +97,18 @@ impl Told<'_> {
         }
     }
 
-    /// The send that has a receipt with the event's id, with its template and topic. A success without an unknown send
+    /// The send that has a receipt with the event's id, and what it is about. A success without an unknown send
     /// to confuse it with only concerns sends of late, which [`Self::under_way`] looks through.
     async fn known(
         &self,
         app: &App,
         person: &Person,
         has_unknown: bool,
-    ) -> Result<Option<(RecentSend, String, String)>, StoreError> {
+    ) -> Result<Option<(RecentSend, About)>, StoreError> {
         let Some(id) = self.result.message_id.as_ref().filter(|_| has_unknown || self.result.code != 0) else {
             return Ok(None);
         };
-        let found = app.store.send_by_platform_id(&self.to.channel, person, id).await?;
-        Ok(found.map(|(send, template, topic, _)| (send, template, topic)))
+        app.store.send_by_platform_id(&self.to.channel, person, id).await
     }
 
     async fn confirm_or_take_back(
@@ -117,13 +116,12 @@ impl Told<'_> {
         app: &App,
         person: &Person,
         send: &RecentSend,
-        template: &str,
-        topic: &str,
+        about: &About,
     ) -> Result<(), StoreError> {
         if self.result.code != 0 {
             let ending = Ending { is_afterthought: true, ..ending(self.word()) };
             let mut receipt = Receipt::default();
-            receipt.add(template, topic, &Entry { id: send.id, at: self.at, ending });
+            receipt.add_send(send.id, self.to, about, self.at, ending);
             return app.store.put_late_receipt(&self.to.channel, send.hour(), send.nonce, &receipt).await;
         }
         if never_again(person, send.id).is_some() {
@@ -163,6 +161,7 @@ impl Told<'_> {
             called_at: send.reserved_at(),
             template: row.template,
             topic: row.topic,
+            variant: None,
         });
         Ok(Some(under_way.collect()))
     }
@@ -175,8 +174,8 @@ impl Told<'_> {
         // Also before the receipt: from here on no second try begins.
         let person = self.forbid_repeat(app, send.id).await?;
         let mut receipt = Receipt::default();
-        let entry = Entry { id: send.id, at: send.called_at.max(self.at), ending };
-        receipt.add(&send.template, &send.topic, &entry);
+        let about = About { template: send.template.clone(), topic: send.topic.clone(), variant: send.variant.clone() };
+        receipt.add_send(send.id, self.to, &about, send.called_at.max(self.at), ending);
         // Should there have been a second try, its reservation is where the receipts are looked for.
         let nonce = person.sends.find(send.id).map_or(send.nonce, |send| send.nonce);
         let channel = &self.to.channel;

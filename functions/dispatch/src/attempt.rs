@@ -336,6 +336,7 @@ impl Delivery<'_> {
             called_at,
             template: candidate.message.template.clone(),
             topic: candidate.message.topic.clone(),
+            variant: candidate.won.as_ref().map(|won| won.variant.clone()),
         };
         let to = &candidate.offer.to;
         if let Err(error) = self.app.store.put_unknown(to, &send).await {

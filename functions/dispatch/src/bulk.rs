@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tidepost_core::campaign::Pace;
 use tidepost_core::category::Category;
+use tidepost_core::channel::Unit;
 use tidepost_core::ids::{MessageId, Nonce, SubscriberId};
 use tidepost_core::message::{Message, Standing};
 use tidepost_core::quota::{Leased, Need, Shortage};
@@ -74,7 +75,11 @@ async fn candidates<'a>(
     lineup: &'a Lineup,
     starts_at: Timestamp,
 ) -> Result<Vec<Candidate<'a>>, StoreError> {
-    let runners = lineup.runners(starts_at);
+    let mut runners = lineup.runners(starts_at);
+    if lineup.state.channel.quota_rules.iter().any(|rule| rule.unit == Unit::Broadcast) {
+        let quota = app.store.quota(&flight.channel).await?;
+        runners.retain(|runner| quota.holds_broadcast(&lineup.state.channel, runner.live.id, starts_at));
+    }
     let to = |openid: &String| SubscriberId::new(&flight.channel, openid);
     let ids: Vec<SubscriberId> = flight.recipients.iter().flat_map(|(_, openids)| openids).map(to).collect();
     let lists = lists(app, &runners, &ids).await?;

@@ -13,6 +13,7 @@ use tidepost_io::auth::Right;
 use tidepost_io::brakes::ChannelBrake;
 use tidepost_io::campaigns::{CampaignRow, Changed};
 use tidepost_io::http::{Answer, Problem, Request, json as answer};
+use tidepost_io::queue::SweepStep;
 use tidepost_io::store::StoreError;
 
 use crate::campaigns::{id_of, unknown};
@@ -101,11 +102,21 @@ pub async fn command(app: &App, request: &Request, id: &str, verb: &str) -> Answ
     let id = id_of(id)?;
     let row = carry_out(app, id, verb).await?;
     let now = app.clock.now();
+    if verb.lets_go() && row.status(now) == Status::Running {
+        sweep_now(app, &row.campaign.channel).await;
+    }
     let at_most_more = match verb.lets_go() {
         true => None,
         false => Some(app.store.at_most_more(&row.campaign.channel, now).await?),
     };
     Ok(answer(200, &json!({ "id": id, "status": row.status(now), "at_most_more": at_most_more })))
+}
+
+/// Lets the first sends start without waiting for the next tick.
+async fn sweep_now(app: &App, channel: &str) {
+    if let Err(error) = app.sweep_queue.send(SweepStep::Plan { channel: channel.to_owned() }).await {
+        tracing::warn!(channel, %error, "a campaign begins with the next tick");
+    }
 }
 
 /// Carries out what EventBridge asks for. It may ask twice: what is done already is well.

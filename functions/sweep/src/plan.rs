@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use lambda_runtime::Error;
 use tidepost_core::campaign::Live;
+use tidepost_core::channel::Unit;
+use tidepost_core::choice::Rank;
 use tidepost_core::ids::MessageId;
+use tidepost_core::quota::Quota;
 use tidepost_core::rfm::Histograms;
 use tidepost_core::sweep::{Census, Moment, Outlook, Piece, Progress, Slot, SlotPlan, take};
 use tidepost_core::time::{Period, plus_milliseconds, plus_seconds};
@@ -173,13 +176,15 @@ impl Desk<'_> {
                 continue;
             }
             let known: Vec<(Period, u64)> = plans.iter().map(|plan| (plan.slot, plan.units())).collect();
+            let barred = self.barred(slot.period.opens_at, &ranges).await?;
             let pieces: Vec<&[Piece]> = ranges.iter().map(Vec::as_slice).collect();
             let outlook = Outlook {
                 channel: &self.lineup.state.channel,
                 quota: &quota,
                 planned: &known,
-                singles: 0,
+                singles: self.singles(slot.period).await?,
                 lives: &lives,
+                barred: &barred,
                 generation: roster.generation,
                 ranges: &pieces,
                 now: self.now,
@@ -200,6 +205,34 @@ impl Desk<'_> {
         planned.ends_at = plans.iter().map(|plan| plan.slot.closes_at).max();
         planned.left = ranges.iter().flatten().map(|piece| u64::from(piece.left())).sum();
         Ok(planned)
+    }
+
+    /// Takes the broadcasts of campaigns that have somebody to send to, the best first; returns those that get none.
+    async fn barred(&self, at: Timestamp, ranges: &[Vec<Piece>]) -> Result<Vec<MessageId>, StoreError> {
+        let channel = &self.lineup.state.channel;
+        if !channel.quota_rules.iter().any(|rule| rule.unit == Unit::Broadcast) {
+            return Ok(Vec::new());
+        }
+        let mut wanting: Vec<(Rank, MessageId)> =
+            ranges.iter().flatten().filter(|piece| piece.left() > 0).map(|piece| (piece.rank, piece.offer)).collect();
+        wanting.sort_by(|a, b| b.cmp(a));
+        wanting.dedup();
+        let mut barred = Vec::new();
+        for (_, offer) in wanting {
+            let Some(campaign) = offer.campaign().filter(|_| !barred.contains(&offer)) else { continue };
+            let take = |quota: &Quota| quota.take_broadcast(channel, campaign, at).ok().flatten();
+            self.app.store.update_quota(self.channel, take).await?;
+            if !self.app.store.quota(self.channel).await?.holds_broadcast(channel, campaign, at) {
+                barred.push(offer);
+            }
+        }
+        Ok(barred)
+    }
+
+    /// Units that parked messages will need in a slot: they go before campaigns.
+    async fn singles(&self, slot: Period) -> Result<u64, StoreError> {
+        let due = self.app.store.due(slot.closes_at).await?;
+        Ok(due.iter().filter(|(_, _, parked)| parked.channel == self.channel).count() as u64)
     }
 
     /// What the ranges hold once everything that is planned is handed out, and what of it is not handed out yet.

@@ -155,7 +155,8 @@ async fn a_list_is_reached_and_what_is_paused_sends_nothing_until_it_is_resumed(
     shop.grant_all(&people, SHIPPED).await;
     let wanted = json!({"segment": null, "list": &people[..12], "from": "2026-11-21T12:20:00+08:00"});
     let campaign = start(&shop, wanted).await;
-    world.pass_until(at("2026-11-21T12:19:30+08:00")).await;
+    // Before anything is planned: nothing can be under way.
+    world.pass_until(at("2026-11-21T12:10:00+08:00")).await;
     assert!(received(&shop).await.is_empty());
     let paused = command(&shop, &campaign, "pause").await;
     assert_eq!(paused["status"], "paused", "{paused}");

@@ -26,7 +26,7 @@ const ABROAD: usize = 3;
 const CALLS_A_MINUTE: u32 = 260;
 /// Shortly before noon in Shanghai, which is eight in the morning in Dubai.
 const START: &str = "2026-11-21T11:59:42+08:00";
-const ADMIN_KEY: &str = "an-admin-key-of-a-test-with-more-than-32-characters";
+pub const ADMIN_KEY: &str = "an-admin-key-of-a-test-with-more-than-32-characters";
 /// For what comes after the last kill.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -56,7 +56,7 @@ fn is_current(command: &Path) -> bool {
 }
 
 /// A process that said that it is ready.
-struct Process {
+pub struct Process {
     child: Child,
     ready: BTreeMap<String, String>,
 }
@@ -77,23 +77,23 @@ impl Process {
     }
 
     /// SIGKILL: no destructor runs, nothing is flushed.
-    async fn kill(mut self) {
+    pub async fn kill(mut self) {
         self.child.kill().await.unwrap();
     }
 }
 
 /// The stores and the platform, which live on while hosts die.
-struct Site {
-    folder: TempDir,
+pub struct Site {
+    pub folder: TempDir,
     stores: Process,
-    api: String,
-    sim: Simulator,
+    pub api: String,
+    pub sim: Simulator,
 }
 
 impl Site {
-    async fn start() -> Self {
+    pub async fn start(start: &str) -> Self {
         let folder = secrets();
-        let arguments = ["stores", "--memory", "--simulators", "127.0.0.1:0", "--start", START];
+        let arguments = ["stores", "--memory", "--simulators", "127.0.0.1:0", "--start", start];
         let stores = Process::start(&folder, &arguments, "").await;
         let sim = Simulator::new(&stores.ready["simulators"]);
         // Free now, and again after each host's end.
@@ -102,12 +102,12 @@ impl Site {
     }
 
     /// The platform's time, which a host is started with.
-    async fn now(&self) -> Timestamp {
+    pub async fn now(&self) -> Timestamp {
         let clock = http().get(format!("{}/sim/clock", self.sim.base)).send().await.unwrap();
         at(clock.json::<Value>().await.unwrap()["now"].as_str().unwrap())
     }
 
-    async fn host(&self, start: Timestamp, speed: &str) -> Process {
+    pub async fn host(&self, start: Timestamp, speed: &str) -> Process {
         let (start, aws) = (start.to_string(), &self.stores.ready["aws"]);
         let arguments = ["up", "--memory", "--no-simulators", "--api", &self.api, "--aws-endpoint", aws];
         let arguments = [&arguments[..], &["--start", &start, "--speed", speed]].concat();
@@ -182,7 +182,7 @@ async fn endings(shop: &Shop, ids: &[String]) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_that_is_killed_ten_times_loses_and_doubles_nothing() {
     let mut random = ChaCha8Rng::seed_from_u64(SEED);
-    let site = Site::start().await;
+    let site = Site::start(START).await;
     let shop = Arc::new(set_up(&site).await);
     let asking = tokio::spawn(ask_for_all((*shop).clone()));
     let mut killed = Vec::new();

@@ -16,13 +16,17 @@ use tidepost_core::person::Person;
 use tidepost_core::quota::Quota;
 use tidepost_core::reason::ReasonCode;
 use tidepost_core::receipt::Receipt;
+use tidepost_core::sweep::{Progress, SlotPlan};
 use tidepost_io::campaigns::CampaignRow;
-use tidepost_io::queue::NowTask;
+use tidepost_io::queue::{BulkTask, NowTask, SweepStep, SweepTask};
+use tidepost_io::sweeps::RangeState;
 
 use super::{read, root};
 
 /// The message of all fixtures.
 const MESSAGE: &str = "m_bomg7ayoct5r3ecrwo6q";
+/// The campaign of all fixtures of sweeps.
+const CAMPAIGN: &str = "c_romacaqdaqcqm";
 
 fn fixture<T: DeserializeOwned>(path: &str) -> T {
     serde_json::from_str(&read(format!("tests/fixtures/{path}"))).unwrap_or_else(|error| panic!("{path}: {error}"))
@@ -41,6 +45,29 @@ fn the_queues_first_payload() {
     assert_eq!(task.id.to_string(), MESSAGE);
     assert_eq!(task.to, SubscriberId::new("shop", "oUSER0001"));
     assert_eq!(task.not_after.to_string(), "2026-11-21T10:00:00Z");
+}
+
+#[test]
+fn the_first_flight_and_the_first_steps_of_sweeps() {
+    let BulkTask::V1(flight) = current("queue/bulk_v1.json");
+    assert_eq!((flight.recipients[0].0.to_string().as_str(), flight.recipients[0].1.len()), (CAMPAIGN, 2));
+    let steps: Vec<SweepTask> = current("queue/sweep_v1.json");
+    let SweepTask::V1(last) = steps.last().unwrap();
+    assert!(matches!(last, SweepStep::Emit { range: 1, .. }), "{last:?}");
+}
+
+#[test]
+fn the_first_sweep() {
+    let plan: SlotPlan = current("items/slot_plan_v1.json");
+    assert_eq!((plan.units(), plan.flights(0, 205).len()), (205, 2));
+    let progress: Progress = current("items/sweep_progress_v1.json");
+    assert_eq!(progress.roster.unwrap().ranges, 2);
+    let range: RangeState = current("items/sweep_range_v1.json");
+    assert_eq!(range.left(), 195);
+    let receipt: Receipt = current("items/receipt_campaign_v1.json");
+    let (group, entry) = receipt.find_recipient_by_platform_id("3248682510344192008").unwrap();
+    assert_eq!((group.offer.to_string().as_str(), group.variant.as_str()), (CAMPAIGN, "new"));
+    assert_eq!(entry.ending.outcome, Outcome::Delivered);
 }
 
 #[test]

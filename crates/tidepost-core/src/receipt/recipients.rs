@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{AFTERTHOUGHT, Receipt, Words, outcome_from, outcome_number, reason_number};
+use super::{AFTERTHOUGHT, Entry, Receipt, Words, outcome_from, outcome_number, reason_number};
 use crate::digest;
 use crate::ids::{MessageId, SubscriberId};
 use crate::outcome::{Ending, PlatformWord};
@@ -41,6 +42,17 @@ pub struct RecipientEntry {
     pub ending: Ending,
 }
 
+/// What receipts say of a send beside its outcome.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct About {
+    /// The platform's template id.
+    pub template: String,
+    /// What it is about.
+    pub topic: String,
+    /// For a campaign: the variant's id.
+    pub variant: Option<String>,
+}
+
 /// What a recipient's outcomes are found by: two of a million recipients are taken for one in one of 500 campaigns.
 #[must_use]
 pub fn recipient(to: &SubscriberId) -> [u8; RECIPIENT_SIZE_BYTES] {
@@ -54,6 +66,17 @@ const RECIPIENT_SIZE_BYTES: usize = 6;
 const ENTRY_SIZE_BYTES: usize = RECIPIENT_SIZE_BYTES + 2 + 8;
 
 impl Receipt {
+    /// Adds the outcome of one send, of a message or of a campaign.
+    pub fn add_send(&mut self, id: MessageId, to: &SubscriberId, about: &About, at: Timestamp, ending: Ending) {
+        match &about.variant {
+            None => self.add(&about.template, &about.topic, &Entry { id, at, ending }),
+            Some(variant) => self.add_recipient(
+                CampaignGroup::new(id, variant, &about.template, &about.topic),
+                &RecipientEntry { recipient: recipient(to), ending },
+            ),
+        }
+    }
+
     /// Adds the outcome of one recipient; `like` is a group without outcomes.
     pub fn add_recipient(&mut self, like: CampaignGroup, entry: &RecipientEntry) {
         let found = self.campaigns.iter_mut().find(|group| group.is_like(&like));

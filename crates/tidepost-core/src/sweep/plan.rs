@@ -56,9 +56,9 @@ pub struct Flight {
 /// Recipients of one delivery at the most.
 pub const FLIGHT_MAX: usize = 200;
 
-/// How long the calls of one delivery take at the channel's rate, in microseconds, at the most: it ends before its queue
-/// takes it for dead.
-const FLIGHT_MICROSECONDS: i64 = 10_000_000;
+/// How long the calls of one delivery take at the channel's rate, in microseconds, at the most: the outcomes of one that
+/// dies are unknown.
+const FLIGHT_MICROSECONDS: i64 = 5_000_000;
 
 impl SlotPlan {
     /// People in all.
@@ -107,6 +107,8 @@ pub struct Outlook<'a> {
     pub singles: u64,
     /// The live campaigns.
     pub lives: &'a [&'a Live<'a>],
+    /// Occurrences that must not send in the slot.
+    pub barred: &'a [MessageId],
     /// The roster's generation.
     pub generation: u32,
     /// What is left of each range's roster.
@@ -125,15 +127,16 @@ impl Outlook<'_> {
         if period.opens_at >= period.closes_at {
             return None;
         }
-        let wishes: Vec<Wish> = self
-            .lives
-            .iter()
-            .map(|live| Wish::of(live.campaign, self.channel, self.left_of(live.occurrence.id.offer_id()), slot.period))
-            .collect();
+        let offer = |live: &&Live<'_>| live.occurrence.id.offer_id();
+        let wish = |live: &&Live<'_>| {
+            let left = if self.barred.contains(&offer(live)) { 0 } else { self.left_of(offer(live)) };
+            Wish::of(live.campaign, self.channel, left, slot.period)
+        };
+        let wishes: Vec<Wish> = self.lives.iter().map(wish).collect();
         let budget = budget(&self.supply(period), &wishes);
         let limits: Vec<(MessageId, u64)> = (self.lives.iter().zip(&budget.rations))
-            .filter(|(live, _)| live.campaign.pace == Pace::Even)
-            .map(|(live, ration)| (live.occurrence.id.offer_id(), ration.units))
+            .filter(|(live, _)| live.campaign.pace == Pace::Even || self.barred.contains(&offer(live)))
+            .map(|(live, ration)| (offer(live), ration.units))
             .collect();
         let portions = self.portions(budget.units, &limits);
         let plan = SlotPlan {
@@ -218,3 +221,110 @@ impl Outlook<'_> {
 
 /// Calls at an edge at the most: they are one delivery.
 const AT_EDGE_MAX: u32 = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::campaign::tests::{campaign, id, template};
+    use crate::campaign::{Campaign, Live};
+    use crate::channel::tests::shop;
+    use crate::choice::Rank;
+    use crate::time::plus_seconds;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    const NOW: &str = "2026-11-21T12:00:10+08:00";
+
+    struct World {
+        channel: Channel,
+        campaign: Campaign,
+        barred: Vec<MessageId>,
+        planned: Vec<(Period, u64)>,
+    }
+
+    impl World {
+        fn new(changes: &str) -> Self {
+            let mut channel = shop();
+            channel.quota_rules.retain(|rule| rule.id == "minute");
+            Self { channel, campaign: campaign(changes), barred: Vec::new(), planned: Vec::new() }
+        }
+
+        /// Plans the slot after the present one, for ranges of so many people.
+        fn plan(&self, ranges: &[u32]) -> Option<SlotPlan> {
+            let now = at(NOW);
+            let live = Live::new(id(), &self.campaign, &template(), now).unwrap().unwrap();
+            let piece = |count: &u32| Piece {
+                number: 0,
+                line: "retail".into(),
+                rank: Rank::new(&live.merit(1.0)),
+                offer: live.occurrence.id.offer_id(),
+                count: *count,
+                taken: 0,
+            };
+            let pieces: Vec<[Piece; 1]> = ranges.iter().map(|count| [piece(count)]).collect();
+            let ranges: Vec<&[Piece]> = pieces.iter().map(<[Piece; 1]>::as_slice).collect();
+            let outlook = Outlook {
+                channel: &self.channel,
+                quota: &Quota::default(),
+                planned: &self.planned,
+                singles: 0,
+                lives: &[&live],
+                barred: &self.barred,
+                generation: 1,
+                ranges: &ranges,
+                now,
+            };
+            outlook.plan(Slot::around(&self.channel, now).next(&self.channel))
+        }
+    }
+
+    #[test]
+    fn a_slot_hands_out_what_its_window_holds_one_call_after_the_other() {
+        let plan = World::new("{}").plan(&[700, 300]).unwrap();
+        assert_eq!(plan.portions.iter().map(Portion::units).collect::<Vec<_>>(), [420, 180]);
+        assert_eq!(plan.begins_at, at("2026-11-21T12:01:02+08:00"), "past the band of the edge");
+        let flights = |range, count| -> Vec<(usize, i64)> {
+            let flights = plan.flights(range, count).into_iter();
+            let after = |start: Timestamp| start.as_millisecond() - plan.begins_at.as_millisecond();
+            flights.map(|flight| (flight.to - flight.from, after(flight.starts_at))).collect()
+        };
+        assert_eq!(flights(0, 420), [(200, 0), (200, 4_000), (20, 8_000)]);
+        assert_eq!(flights(1, 180), [(180, 8_400)]);
+    }
+
+    #[test]
+    fn what_windows_keep_back_goes_right_at_the_edge() {
+        let mut world = World::new("{}");
+        world.channel.quota_rules[0].limit = 5_000;
+        world.channel.rate_limit_per_second = 1_000;
+        let plan = world.plan(&[9_000]).unwrap();
+        assert_eq!((plan.at_edge, plan.units()), (5, 4_995));
+        let flights = plan.flights(0, 4_995);
+        assert_eq!((flights[0].to, flights[0].starts_at), (5, plan.slot.opens_at));
+        assert_eq!((flights[1].to, flights[1].starts_at), (205, plan.begins_at));
+    }
+
+    #[test]
+    fn what_is_planned_already_is_not_there_any_more() {
+        let mut world = World::new("{}");
+        world.channel.quota_rules[0].window = crate::channel::Window::Seconds(3_600);
+        world.channel.quota_rules[0].basic_share = 0.0;
+        let slot = Period { opens_at: at("2026-11-21T12:00:00+08:00"), closes_at: at("2026-11-21T12:01:00+08:00") };
+        world.planned.push((slot, 550));
+        assert_eq!(world.plan(&[700]).unwrap().units(), 50);
+        world.planned.push((slot, 50));
+        assert_eq!(world.plan(&[700]), None);
+    }
+
+    #[test]
+    fn who_spreads_itself_or_is_barred_hands_out_less() {
+        let until = plus_seconds(at(NOW), 110 + 3_600 * 2);
+        let mut world = World::new(&format!(r#"{{"pace":"even","until":"{until}"}}"#));
+        let units = world.plan(&[600, 600]).unwrap().units();
+        assert!((10..=11).contains(&units), "{units}: 120 minutes for 1,200 people");
+        world.barred.push(id().offer_id());
+        assert_eq!(world.plan(&[600, 600]), None);
+    }
+}

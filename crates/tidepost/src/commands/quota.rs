@@ -27,12 +27,15 @@ Examples:
 
 /// Arguments of `tidepost quota`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Args {
     #[command(subcommand)]
     command: Option<Command>,
+    /// The channel's id
+    #[arg(required = true)]
+    channel: Option<String>,
     #[command(flatten)]
-    one: Option<OneArgs>,
+    client: ClientArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -40,25 +43,13 @@ enum Command {
     /// Follow the windows; each change is printed
     #[command(after_help = "Example:\n  tidepost quota watch shop --every 1")]
     Watch {
+        /// The channel's id
+        channel: String,
         #[command(flatten)]
         every: Every,
         #[command(flatten)]
-        one: OneArgs,
+        client: ClientArgs,
     },
-}
-
-#[derive(Debug, clap::Args)]
-struct OneArgs {
-    /// The channel's id
-    channel: String,
-    #[command(flatten)]
-    client: ClientArgs,
-}
-
-impl OneArgs {
-    fn call(&self) -> Call<'_> {
-        Call::new(Method::GET, &["channels", &self.channel, "quota"])
-    }
 }
 
 impl Args {
@@ -67,16 +58,17 @@ impl Args {
     /// # Errors
     /// [`Failure`] of the call.
     pub async fn run(self) -> Result<(), Failure> {
-        match (self.command, self.one) {
-            (Some(Command::Watch { every, one }), _) => watch(&one.client, &every, one.call(), shown, |_| false).await,
-            (None, Some(one)) => {
-                let answer = Client::new(&one.client)?.call(one.call()).await?;
-                print(one.client.json, &answer, shown);
-                Ok(())
-            }
-            (None, None) => Err(Failure::Usage("name a channel: tidepost quota shop".to_owned())),
+        if let Some(Command::Watch { channel, every, client }) = self.command {
+            return watch(&client, &every, call(&channel), shown, |_| false).await;
         }
+        let answer = Client::new(&self.client)?.call(call(&self.channel.unwrap_or_default())).await?;
+        print(self.client.json, &answer, shown);
+        Ok(())
     }
+}
+
+fn call(channel: &str) -> Call<'_> {
+    Call::new(Method::GET, &["channels", channel, "quota"])
 }
 
 fn shown(answer: &Value) -> String {

@@ -7,9 +7,9 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 
 /// Any free port.
-const ANY: &str = "127.0.0.1:0";
+pub(super) const ANY: &str = "127.0.0.1:0";
 
-fn command(folder: &Path, arguments: &[&str]) -> Command {
+pub(super) fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidepost"));
     for variable in ["TIDEPOST_ADMIN_KEY", "TIDEPOST_API_KEY", "TIDEPOST_ENDPOINT", "TIDEPOST_LOG"] {
         command.env_remove(variable);
@@ -24,20 +24,20 @@ fn exit(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
 }
 
 /// A server that printed its first line.
-struct Server {
+pub(super) struct Server {
     child: Child,
-    line: String,
+    pub(super) line: String,
 }
 
 impl Server {
-    fn start(folder: &Path, arguments: &[&str]) -> Self {
+    pub(super) fn start(folder: &Path, arguments: &[&str]) -> Self {
         let mut child = command(folder, arguments).stderr(Stdio::inherit()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         Self { child, line: line.trim().to_owned() }
     }
 
-    fn end(mut self, signal: &str) -> Option<i32> {
+    pub(super) fn end(mut self, signal: &str) -> Option<i32> {
         assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
         self.child.wait().unwrap().code()
     }
