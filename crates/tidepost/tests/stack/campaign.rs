@@ -58,7 +58,7 @@ impl Shop {
     fn create(&self, changes: Value) -> String {
         let made = self.run(&["campaign", "create", &self.definition(changes)]);
         assert_eq!(made.code, Some(0), "{}", made.said);
-        made.json[0]["id"].as_str().unwrap().to_owned()
+        made.json.first().and_then(|made| made["id"].as_str()).unwrap().to_owned()
     }
 }
 
