@@ -375,7 +375,7 @@ mod tests {
             let (real, told) = (stored(&key(&id()), &person).1, person.size_bytes());
             assert!(real <= told && told <= real + 32, "{told} told, {real} really");
             let most = person.at_most_bytes();
-            assert!(told <= most && most <= 3 * told, "{told} told, {most} at the most");
+            assert!(told <= most && most <= 3 * told + 512, "{told} told, {most} at the most");
         }
     }
 }
