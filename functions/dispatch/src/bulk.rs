@@ -63,8 +63,8 @@ pub async fn run(app: &App, flight: &FlightTask, in_flight: &Semaphore) -> Resul
     }
     let flown = delivery.fly(candidates, starts_at, flight.slot.closes_at).await;
     // Whatever went wrong after the first call: what was seen is written down.
-    let nonce = delivery.nonce;
-    delivery.book.write(app, &flight.channel, nonce).await;
+    delivery.book.write(app, &flight.channel, delivery.nonce).await;
+    delivery.book.report(&flight.channel);
     flown
 }
 
@@ -224,6 +224,8 @@ impl Delivery<'_> {
                 Ok((lease, leased)) => {
                     let rest = waiting.split_off(usize::try_from(leased.units).unwrap_or(usize::MAX).min(alike));
                     self.send_leased(std::mem::replace(&mut waiting, rest), &lease, &leased).await;
+                    // Now and not at the end: a crash under a later lease does not make these outcomes unknown.
+                    self.book.write(self.app, self.channel, self.nonce).await;
                 }
                 Err(shortage) if shortage.until < patience_ends => at = shortage.until.max(at),
                 Err(shortage) => {
