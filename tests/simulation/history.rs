@@ -203,6 +203,9 @@ impl History {
                 let _ = writeln!(log, "{id} metrics {template} {outcome} {count}");
             }
         }
+        for wish in &self.wishes {
+            let _ = writeln!(log, "{:?} {:?} asked {} known {:?}", wish.who, wish.what, wish.asked_at, wish.known_at);
+        }
         for (key, asked) in &self.asked {
             let told = asked.told.as_ref().map(Value::to_string).unwrap_or_default();
             let _ = writeln!(log, "{key} {:?} {} {told}", asked.who, asked.template);

@@ -59,6 +59,7 @@ pub(crate) async fn live(seed: u64, size: Size, planted: Option<Planted>) -> His
     let mut under_way = JoinSet::new();
     under_way.spawn(Arc::clone(&world).tell(story.events));
     world.minutes(0, EVENING_SECONDS).await;
+    world.night().await;
     world.minutes(MORNING_SECONDS, CALM_SECONDS).await;
     world.chance.set(Rates::default());
     world.behave().await;
@@ -236,6 +237,14 @@ impl World {
         for second in (from..until).step_by(60) {
             self.sleep_until(second + 60).await;
             self.schedules(second / 60 % 4 == 3).await;
+        }
+    }
+
+    /// Fewer ticks than there would be, but never so few that what a person's record remembers is forgotten unsettled.
+    async fn night(self: &Arc<Self>) {
+        for seconds in [0, 240, 3_600, 10_800, 18_000] {
+            self.sleep_until(EVENING_SECONDS + 120 + seconds).await;
+            self.schedules(true).await;
         }
     }
 
