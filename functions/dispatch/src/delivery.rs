@@ -56,6 +56,8 @@ pub struct Delivery<'a> {
     pub token: Mutex<Secret>,
     /// Set when nothing more may be sent: the platform closed a window or banned the channel.
     pub halt: Mutex<Option<Hold>>,
+    /// Ended unsent; their rows say so once their receipts are written.
+    pub ended: Mutex<Vec<(MessageId, Message)>>,
     /// Goes back to the queue.
     pub unfinished: Mutex<Unfinished>,
 }
@@ -78,6 +80,7 @@ pub async fn run(app: &App, channel: &str, ids: &[MessageId]) -> Result<Unfinish
         book: Book::default(),
         token: Mutex::new(Secret::new(String::new())),
         halt: Mutex::default(),
+        ended: Mutex::default(),
         unfinished: Mutex::default(),
     };
     for (id, message, hold) in plan.held {
@@ -86,6 +89,7 @@ pub async fn run(app: &App, channel: &str, ids: &[MessageId]) -> Result<Unfinish
     let sent = delivery.send_all(plan.go).await;
     // Whatever went wrong after the first call: what was seen is written down.
     delivery.book.write(app, channel, nonce).await;
+    delivery.close_rows().await;
     delivery.book.report(channel);
     sent?;
     Ok(delivery.unfinished.into_inner().unwrap_or_else(PoisonError::into_inner))
@@ -225,9 +229,22 @@ impl Delivery<'_> {
             return self.app.store.rewrite_message(id, &message.ended(Ending::because(unknown, None), None)).await;
         }
         let ending = Ending::because(message.unsent_because(reason), None);
-        self.app.store.rewrite_message(id, &message.ended(ending.clone(), None)).await?;
         // It counts in the hour in which it was accepted: should it be ended twice, it is counted once.
         self.book.note(id, message, message.accepted_at, now, &ending);
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).push((id, message.ended(ending, None)));
         Ok(())
+    }
+
+    /// Writes down in its row what ended unsent: after its receipt, since nobody looks at a row again that is over.
+    async fn close_rows(&self) {
+        let ended = std::mem::take(&mut *self.ended.lock().unwrap_or_else(PoisonError::into_inner));
+        for (id, row) in ended {
+            if self.book.has_lost_any() {
+                self.back_to_queue(id);
+            } else if let Err(error) = self.app.store.rewrite_message(id, &row).await {
+                tracing::warn!(%id, %error, "a message that is over goes back to the queue");
+                self.back_to_queue(id);
+            }
+        }
     }
 }

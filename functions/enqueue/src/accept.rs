@@ -35,7 +35,7 @@ pub async fn accept(app: &App, request: &Request) -> Answer {
         return told_before(app, id, &body_hash, now).await?.ok_or_else(|| Problem::unavailable("try again"));
     }
     // Also when the write had succeeded unheard and its own repetition found the row.
-    start(app, id, &message, now).await;
+    start(app, id, &message, now).await?;
     Ok(told(id, &message))
 }
 
@@ -68,7 +68,13 @@ async fn told_before(
     let known = rows.into_iter().find(|(_, row)| now < plus_seconds(row.accepted_at, IDEMPOTENCY_SECONDS));
     match known {
         None => Ok(None),
-        Some((id, row)) if row.body_hash == body_hash => Ok(Some(told(id, &row))),
+        Some((id, row)) if row.body_hash == body_hash => {
+            if let Standing::Ended { ending, .. } = &row.answer {
+                // The first time may have died before its receipt.
+                app.store.put_ending(&row, Entry { id, at: row.accepted_at, ending: ending.clone() }).await?;
+            }
+            Ok(Some(told(id, &row)))
+        }
         Some(_) => {
             let detail = "this Idempotency-Key was used with another body; use a new key for a new message";
             Err(Problem::new(409, "idempotency_conflict", detail))
@@ -115,8 +121,9 @@ async fn store(
     Ok((message, is_new))
 }
 
-/// Puts a stored message on its way. What fails here is made good by the walk over the messages.
-async fn start(app: &App, id: MessageId, message: &Message, now: Timestamp) {
+/// Puts a stored message on its way. What fails here is made good by the walk over the messages, but for the receipt of one
+/// that is over already: nobody looks at it again, so the caller has to.
+async fn start(app: &App, id: MessageId, message: &Message, now: Timestamp) -> Result<(), Problem> {
     let channel = &message.channel;
     let failed: Option<String> = match &message.answer {
         Standing::Queued => {
@@ -132,13 +139,14 @@ async fn start(app: &App, id: MessageId, message: &Message, now: Timestamp) {
             let mut receipt = Receipt::default();
             receipt.add(&message.template, &message.topic, &Entry { id, at: now, ending: ending.clone() });
             let nonce = Nonce(random());
-            let put = app.store.put_receipt(channel, hour_of(now), nonce, nonce, &receipt);
-            put.await.err().map(|error| error.to_string())
+            app.store.put_receipt(channel, hour_of(now), nonce, nonce, &receipt).await?;
+            None
         }
     };
     if let Some(error) = failed {
         tracing::warn!(error, %id, "a message was stored and not put on its way; release will do that");
     }
+    Ok(())
 }
 
 #[cfg(test)]
