@@ -223,14 +223,17 @@ impl Delivery<'_> {
     async fn end_unsent(&self, id: MessageId, message: &Message, reason: Reason) -> Result<(), StoreError> {
         let now = self.app.clock.now();
         let person = self.app.store.person(&message.subscriber()).await?;
-        if person.person().sends.find(id).is_some_and(|send| send.mark == Mark::MayRepeat) {
-            // The first try is all there will be, and its receipt says that nobody knows.
-            let unknown = Reason::new(ReasonCode::Timeout, "the first try is unknown and there is no second");
-            return self.app.store.rewrite_message(id, &message.ended(Ending::because(unknown, None), None)).await;
-        }
-        let ending = Ending::because(message.unsent_because(reason), None);
-        // It counts in the hour in which it was accepted: should it be ended twice, it is counted once.
-        self.book.note(id, message, message.accepted_at, now, &ending);
+        let first = person.person().sends.find(id).filter(|send| send.mark == Mark::MayRepeat);
+        // It counts in the hour of its first try, or in which it was accepted: should it be ended twice, it is counted once.
+        let (reason, counts_at) = match first {
+            // The first try is all there will be. Its delivery may have died before it left a receipt.
+            Some(first) => {
+                (Reason::new(ReasonCode::Timeout, "the first try is unknown and there is no second"), first.hour())
+            }
+            None => (message.unsent_because(reason), message.accepted_at),
+        };
+        let ending = Ending::because(reason, None);
+        self.book.note(id, message, counts_at, now, &ending);
         self.ended.lock().unwrap_or_else(PoisonError::into_inner).push((id, message.ended(ending, None)));
         Ok(())
     }
