@@ -1,6 +1,7 @@
 //! Callbacks on their way: a bounded queue, a few workers, the platform's retries, and a way to wait for the end.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,6 +22,63 @@ const WORKERS: usize = 32;
 const QUEUE_LIMIT: usize = 200_000;
 /// How long a held-back event waits for another one to overtake it.
 const HOLD_MILLISECONDS: u64 = 300;
+
+/// A callback on its way to a receiver in the same process.
+#[derive(Debug, Clone)]
+pub struct Callback {
+    /// Where it goes, with the signature in the query.
+    pub url: String,
+    /// The body's media type.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: String,
+}
+
+/// Status and body of the receiver's answer; `None` when there is none.
+pub type Answering = Pin<Box<dyn Future<Output = Option<(u16, String)>> + Send>>;
+
+/// How callbacks reach their receiver.
+pub(crate) enum Way {
+    Network(reqwest::Client),
+    InProcess(Box<dyn Fn(Callback) -> Answering + Send + Sync>),
+}
+
+impl Way {
+    pub(crate) fn network() -> Self {
+        let client = reqwest::Client::builder().no_proxy().build();
+        // Building fails only without a usable TLS store; the default client says so when it is used.
+        Self::Network(client.unwrap_or_default())
+    }
+
+    /// What the receiver answered within the platform's patience.
+    async fn post(&self, push: &Push) -> Option<(u16, String)> {
+        let limit = Duration::from_secs(DEADLINE_SECONDS);
+        let answer = async {
+            match self {
+                Self::Network(client) => {
+                    let request = client.post(&push.url).header("content-type", push.content_type);
+                    let response = request.body(push.body.clone()).send().await.ok()?;
+                    Some((response.status().as_u16(), response.text().await.ok()?))
+                }
+                Self::InProcess(receive) => {
+                    let callback =
+                        Callback { url: push.url.clone(), content_type: push.content_type, body: push.body.clone() };
+                    receive(callback).await
+                }
+            }
+        };
+        tokio::time::timeout(limit, answer).await.ok().flatten()
+    }
+
+    async fn get(&self, url: String) -> Option<(u16, String)> {
+        let Self::Network(client) = self else { return None };
+        let answer = async {
+            let response = client.get(url).send().await.ok()?;
+            Some((response.status().as_u16(), response.text().await.unwrap_or_default()))
+        };
+        tokio::time::timeout(Duration::from_secs(DEADLINE_SECONDS), answer).await.ok().flatten()
+    }
+}
 
 /// Counts as pending as long as it lives.
 struct Pending(watch::Sender<usize>);
@@ -68,14 +126,12 @@ impl Outcome {
 pub(crate) struct Deliveries {
     queues: Mutex<Queues>,
     pending: watch::Sender<usize>,
-    client: reqwest::Client,
+    way: Way,
 }
 
 impl Deliveries {
-    pub(crate) fn new() -> Self {
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(DEADLINE_SECONDS)).build();
-        // Building fails only without a usable TLS store; the default client says so when it is used.
-        Self { queues: Mutex::default(), pending: watch::Sender::new(0), client: client.unwrap_or_default() }
+    pub(crate) fn new(way: Way) -> Self {
+        Self { queues: Mutex::default(), pending: watch::Sender::new(0), way }
     }
 
     pub(crate) fn pending(&self) -> usize {
@@ -211,13 +267,9 @@ impl Deliveries {
         let Some((url, echo)) = event::verification(world, app) else {
             return Value::Null;
         };
-        match self.client.get(url).send().await {
-            Ok(response) => {
-                let status = response.status().as_u16();
-                let body = response.text().await.unwrap_or_default();
-                json!({"verified": status == 200 && body == echo, "status": status, "body": body})
-            }
-            Err(_) => json!({"verified": false, "status": null, "body": null}),
+        match self.way.get(url).await {
+            Some((status, body)) => json!({"verified": status == 200 && body == echo, "status": status, "body": body}),
+            None => json!({"verified": false, "status": null, "body": null}),
         }
     }
 
@@ -226,17 +278,7 @@ impl Deliveries {
         let mut outcome = Outcome { attempts: 0, status: None, body: None };
         while outcome.attempts < ATTEMPTS && outcome.status != Some(200) {
             outcome.attempts += 1;
-            let request = self.client.post(&push.url).header("content-type", push.content_type).body(push.body.clone());
-            (outcome.status, outcome.body) = match request.send().await {
-                Ok(response) => {
-                    let status = response.status().as_u16();
-                    match response.text().await {
-                        Ok(body) => (Some(status), Some(body)),
-                        Err(_) => (None, None),
-                    }
-                }
-                Err(_) => (None, None),
-            };
+            (outcome.status, outcome.body) = self.way.post(push).await.unzip();
         }
         outcome
     }

@@ -41,6 +41,8 @@ use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 
 pub use clock::{NowFn, SimClock};
+use delivery::Way;
+pub use delivery::{Answering, Callback};
 use world::World;
 
 /// All simulated platforms behind one port. Cheap to clone; clones share everything.
@@ -53,7 +55,17 @@ impl Simulators {
     /// Simulators without any app yet. All randomness (tokens, ids, nonces, fault chances) comes from `seed`.
     #[must_use]
     pub fn new(clock: SimClock, seed: u64) -> Self {
-        Self { world: Arc::new(World::new(clock, seed)) }
+        Self { world: Arc::new(World::new(clock, seed, Way::network())) }
+    }
+
+    /// The same with nothing on the network: callbacks go to `receive`, and [`Self::router`] takes the calls.
+    #[must_use]
+    pub fn in_process(
+        clock: SimClock,
+        seed: u64,
+        receive: impl Fn(Callback) -> Answering + Send + Sync + 'static,
+    ) -> Self {
+        Self { world: Arc::new(World::new(clock, seed, Way::InProcess(Box::new(receive)))) }
     }
 
     /// The platform's paths and the control paths, to be served on any listener.

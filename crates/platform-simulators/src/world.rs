@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use tokio::sync::watch;
 
 use crate::clock::SimClock;
-use crate::delivery::Deliveries;
+use crate::delivery::{Deliveries, Way};
 use crate::faults::{CallPlan, CallbackPlan, FaultBook};
 use crate::wechat::app::App;
 
@@ -32,7 +32,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(clock: SimClock, seed: u64) -> Self {
+    pub(crate) fn new(clock: SimClock, seed: u64, callbacks: Way) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         // As large as the real ones: beyond what a double holds exactly, below what a signed integer does.
         let first = 3_000_000_000_000_000_000 + u64::from(random.random::<u32>()) * 1_000;
@@ -42,7 +42,7 @@ impl World {
             apps: RwLock::default(),
             tokens: RwLock::default(),
             faults: Mutex::default(),
-            deliveries: Deliveries::new(),
+            deliveries: Deliveries::new(callbacks),
             message_ids: AtomicU64::new(first),
             closing: watch::Sender::new(false),
         }

@@ -7,6 +7,7 @@ use tidepost_core::time::fixed_period;
 
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
+use crate::platform::transport::Transport;
 use crate::platform::{Platforms, http_client};
 use crate::queue::{BulkQueue, DeadQueue, NowQueue, SweepQueue};
 use crate::secrets::Secrets;
@@ -52,9 +53,15 @@ impl App {
     /// # Errors
     /// [`StartError`] when the machine has no usable TLS.
     pub fn new(config: Config, clock: Clock, aws: &SdkConfig) -> Result<Self, StartError> {
-        let platforms = Platforms::new(http_client()?, &config.wechat_base_url);
+        Ok(Self::over(Transport::network(http_client()?), config, clock, aws))
+    }
+
+    /// The same with another way to the platforms.
+    #[must_use]
+    pub fn over(transport: Transport, config: Config, clock: Clock, aws: &SdkConfig) -> Self {
+        let platforms = Platforms::new(transport, &config.wechat_base_url);
         let sqs = aws_sdk_sqs::Client::new(aws);
-        Ok(Self {
+        Self {
             store: Store::new(dynamodb(aws), config.table.clone()),
             now_queue: NowQueue::new(sqs.clone(), config.now_queue_url.clone()),
             dead_queue: DeadQueue::new(sqs.clone(), config.dead_queue_url.clone()),
@@ -64,7 +71,7 @@ impl App {
             platforms,
             config,
             clock,
-        })
+        }
     }
 
     /// When the next parked message may go as far as time and windows are concerned, and when campaigns have something to do

@@ -116,3 +116,22 @@ fn nothing_is_left_to_do_in_code() {
     let found = lines_with(rust, &[concat!("to", "do!("), concat!("db", "g!("), concat!("unimple", "mented!(")]);
     assert!(found.is_empty(), "{found:#?}");
 }
+
+/// A checker that asked the rule it checks would find nothing.
+#[test]
+fn checkers_know_nothing_of_the_product() {
+    let is_checker =
+        |path: &str| path.starts_with("tests/simulation/checkers/") || path == "tests/simulation/history.rs";
+    let checkers: Vec<_> = text_files().filter(|(path, _)| is_checker(path)).collect();
+    assert!(checkers.len() > 6, "{checkers:?}");
+    let found = lines_with(checkers, &["tidepost_", "tidepost::", "platform_simulators", "crate::world"]);
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+#[test]
+fn only_the_simulation_replaces_randomness() {
+    let callers = text_files().filter(|(path, text)| path.ends_with(".rs") && text.contains("simulate_randomness("));
+    let mut callers: Vec<String> = callers.map(|(path, _)| path).collect();
+    callers.retain(|path| !path.ends_with("sources.rs"));
+    assert_eq!(callers, ["crates/tidepost-io/src/clock.rs", "tests/simulation/world.rs"]);
+}

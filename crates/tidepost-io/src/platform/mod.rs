@@ -4,6 +4,7 @@
 //! Adding a platform is a folder beside `wechat/`, a variant of [`Adapter`] and its arm in [`Platforms::adapter`]; the
 //! compiler then names every caller that has to learn it. There is no trait: platforms differ in what they need.
 
+pub mod transport;
 pub mod wechat;
 
 use std::time::Duration;
@@ -12,6 +13,7 @@ use reqwest::redirect::Policy;
 use thiserror::Error;
 use tidepost_core::channel::Platform;
 
+use transport::Transport;
 use wechat::client::WechatClient;
 
 /// How long name resolution, connection and TLS may take together. Shorter than a call's time-out, so that a platform
@@ -39,10 +41,10 @@ pub enum Adapter<'a> {
 pub struct NotSupported(pub Platform);
 
 impl Platforms {
-    /// The clients of all platforms over one HTTP client (see [`http_client`]) and each platform's address.
+    /// The clients of all platforms over one transport, and each platform's address.
     #[must_use]
-    pub fn new(http: reqwest::Client, wechat_base_url: &str) -> Self {
-        Self { wechat: WechatClient::new(http, wechat_base_url.to_owned()) }
+    pub fn new(transport: Transport, wechat_base_url: &str) -> Self {
+        Self { wechat: WechatClient::new(transport, wechat_base_url.to_owned()) }
     }
 
     /// The registry: which implementation a platform has.
@@ -77,7 +79,7 @@ mod tests {
 
     #[test]
     fn only_wechat_mini_programs_have_an_adapter() {
-        let platforms = Platforms::new(http_client().unwrap(), "http://127.0.0.1:9");
+        let platforms = Platforms::new(Transport::network(http_client().unwrap()), "http://127.0.0.1:9");
         assert!(platforms.adapter(Platform::WechatMini).is_ok());
         for platform in [Platform::WechatOa, Platform::Alipay, Platform::Douyin] {
             assert_eq!(platforms.adapter(platform).unwrap_err(), NotSupported(platform));

@@ -3,7 +3,6 @@
 //! The access token travels in the query, as WeChat wants it: no error of this file carries an address.
 
 use std::collections::BTreeMap;
-use std::error::Error as _;
 use std::time::Duration;
 
 use reqwest::{RequestBuilder, Response};
@@ -16,6 +15,7 @@ use tidepost_core::template::TemplateKind;
 use super::classify::classify;
 use super::document::{integer, text};
 use super::wire::{ListedTemplate, QuotaRequest, SendRequest, TokenRequest};
+use crate::platform::transport::{NoReply, Transport, describe};
 use crate::secret::Secret;
 
 /// The path of subscribe/send, also its name in [`WechatClient::quota`] (platforms.md A1).
@@ -36,7 +36,7 @@ const NO_REPLY_SECONDS: u32 = 1;
 /// The client of one WeChat address. Cheap to clone; clones share connections.
 #[derive(Clone, Debug)]
 pub struct WechatClient {
-    http: reqwest::Client,
+    transport: Transport,
     base_url: String,
 }
 
@@ -148,11 +148,10 @@ pub struct Quota {
 }
 
 impl WechatClient {
-    /// A client of the API at `base_url` (WeChat's own or a simulator's). `http` must not follow redirects: see
-    /// [`crate::platform::http_client`].
+    /// A client of the API at `base_url` (WeChat's own or a simulator's).
     #[must_use]
-    pub fn new(http: reqwest::Client, base_url: String) -> Self {
-        Self { http, base_url: base_url.trim_end_matches('/').to_owned() }
+    pub fn new(transport: Transport, base_url: String) -> Self {
+        Self { transport, base_url: base_url.trim_end_matches('/').to_owned() }
     }
 
     /// A stable access token (platforms.md A7). Normal mode answers the same token until WeChat renews it;
@@ -163,8 +162,9 @@ impl WechatClient {
     pub async fn fetch_token(&self, app_id: &str, secret: &Secret, force_refresh: bool) -> Result<Token, TokenError> {
         let body =
             TokenRequest { grant_type: "client_credential", appid: app_id, secret: secret.expose(), force_refresh };
-        let request = self.http.post(self.address(TOKEN_PATH));
-        let reply = exchange(request.json(&body), CALL_TIMEOUT).await.map_err(|failure| no_token(failure.detail()))?;
+        let request = self.transport.http().post(self.address(TOKEN_PATH));
+        let reply = self.exchange(request.json(&body), CALL_TIMEOUT).await;
+        let reply = reply.map_err(|no_reply| no_token(no_reply.detail()))?;
         match classify(reply.code, &reply.message, None, false) {
             Reply::Delivered { .. } => token(&reply.fields).ok_or_else(|| no_token("the reply has no token")),
             Reply::Retry { after_seconds, .. } => Err(TokenError::Retry { after_seconds, detail: reply.words() }),
@@ -178,11 +178,11 @@ impl WechatClient {
     /// Sends one message: exactly one request, never repeated here. Whatever is not a reply of WeChat itself, an HTTP
     /// error page or a 5xx included, is [`CallResult::Unknown`] once the request may have left.
     pub async fn send(&self, token: &Secret, send: &Send<'_>, timeout: Duration) -> CallResult {
-        let request = self.http.post(self.address(SEND_PATH)).query(&[("access_token", token.expose())]);
-        match exchange(request.json(&SendRequest::from(send)), timeout).await {
+        let request = self.transport.http().post(self.address(SEND_PATH)).query(&[("access_token", token.expose())]);
+        match self.exchange(request.json(&SendRequest::from(send)), timeout).await {
             Ok(reply) => CallResult::Answered(reply.answer(send.long_term)),
-            Err(Failure::NotSent(detail)) => CallResult::NotSent { detail },
-            Err(Failure::Unknown(detail)) => CallResult::Unknown { detail },
+            Err(NoReply::NotSent(detail)) => CallResult::NotSent { detail },
+            Err(NoReply::Unknown(detail)) => CallResult::Unknown { detail },
         }
     }
 
@@ -192,8 +192,9 @@ impl WechatClient {
     /// # Errors
     /// See [`ReadError`].
     pub async fn templates(&self, token: &Secret) -> Result<Vec<WechatTemplate>, ReadError> {
-        let request = self.http.get(self.address(TEMPLATES_PATH)).query(&[("access_token", token.expose())]);
-        let mut fields = read(request).await?;
+        let request =
+            self.transport.http().get(self.address(TEMPLATES_PATH)).query(&[("access_token", token.expose())]);
+        let mut fields = self.read(request).await?;
         let data = fields.remove("data").ok_or_else(bad_reply)?;
         let listed: Vec<ListedTemplate> = serde_json::from_value(data).map_err(|_| bad_reply())?;
         Ok(listed.into_iter().filter_map(ListedTemplate::template).collect())
@@ -204,14 +205,38 @@ impl WechatClient {
     /// # Errors
     /// See [`ReadError`].
     pub async fn quota(&self, token: &Secret, cgi_path: &str) -> Result<Quota, ReadError> {
-        let request = self.http.post(self.address(QUOTA_PATH)).query(&[("access_token", token.expose())]);
-        let mut fields = read(request.json(&QuotaRequest { cgi_path })).await?;
+        let request = self.transport.http().post(self.address(QUOTA_PATH)).query(&[("access_token", token.expose())]);
+        let mut fields = self.read(request.json(&QuotaRequest { cgi_path })).await?;
         let quota = fields.remove("quota").ok_or_else(bad_reply)?;
         serde_json::from_value(quota).map_err(|_| bad_reply())
     }
 
     fn address(&self, path: &str) -> String {
         format!("{}{path}", self.base_url)
+    }
+
+    async fn exchange(&self, request: RequestBuilder, timeout: Duration) -> Result<WechatReply, NoReply> {
+        let response = self.transport.call(request.timeout(timeout)).await?;
+        let status = response.status();
+        let body = read_body(response).await?;
+        WechatReply::parse(&body, status.is_success())
+            .ok_or_else(|| NoReply::Unknown(format!("HTTP {} without a reply of WeChat", status.as_u16())))
+    }
+
+    /// A call that changes nothing.
+    async fn read(&self, request: RequestBuilder) -> Result<Map<String, Value>, ReadError> {
+        let reply = self.exchange(request, CALL_TIMEOUT).await.map_err(|no_reply| no_answer(no_reply.detail()))?;
+        match classify(reply.code, &reply.message, None, false) {
+            Reply::Delivered { .. } => Ok(reply.fields),
+            Reply::RefreshToken => Err(ReadError::RefreshToken { code: reply.code, message: reply.message }),
+            Reply::Retry { after_seconds, .. } => Err(ReadError::Retry { after_seconds, detail: reply.words() }),
+            Reply::QuotaExhausted { per: QuotaPeriod::Minute } => {
+                Err(ReadError::Retry { after_seconds: 60, detail: reply.words() })
+            }
+            // A5: 'system error' of the template calls.
+            _ if matches!(reply.code, 20001 | 200_001) => Err(no_answer(&reply.words())),
+            _ => Err(ReadError::Refused { code: reply.code, message: reply.message }),
+        }
     }
 }
 
@@ -220,22 +245,6 @@ struct WechatReply {
     code: i64,
     message: String,
     fields: Map<String, Value>,
-}
-
-/// Why there is no reply of WeChat.
-enum Failure {
-    /// The request has certainly not left.
-    NotSent(String),
-    /// It may have.
-    Unknown(String),
-}
-
-impl Failure {
-    fn detail(&self) -> &str {
-        match self {
-            Self::NotSent(detail) | Self::Unknown(detail) => detail,
-        }
-    }
 }
 
 impl WechatReply {
@@ -262,58 +271,15 @@ impl WechatReply {
     }
 }
 
-async fn exchange(request: RequestBuilder, timeout: Duration) -> Result<WechatReply, Failure> {
-    let response = request.timeout(timeout).send().await.map_err(failure)?;
-    let status = response.status();
-    let body = read_body(response).await?;
-    WechatReply::parse(&body, status.is_success())
-        .ok_or_else(|| Failure::Unknown(format!("HTTP {} without a reply of WeChat", status.as_u16())))
-}
-
-async fn read_body(mut response: Response) -> Result<Vec<u8>, Failure> {
+async fn read_body(mut response: Response) -> Result<Vec<u8>, NoReply> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| Failure::Unknown(describe(error)))? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| NoReply::Unknown(describe(error)))? {
         if body.len() + chunk.len() > REPLY_BYTES_MAX {
-            return Err(Failure::Unknown("the reply is too long".to_owned()));
+            return Err(NoReply::Unknown("the reply is too long".to_owned()));
         }
         body.extend_from_slice(&chunk);
     }
     Ok(body)
-}
-
-/// An error while connecting (name, TCP, TLS) or building is before the first byte; any later one may be after it.
-fn failure(error: reqwest::Error) -> Failure {
-    let is_before = error.is_connect() || error.is_builder();
-    let detail = describe(error);
-    if is_before { Failure::NotSent(detail) } else { Failure::Unknown(detail) }
-}
-
-/// The whole chain of an error without the address, which carries the access token.
-fn describe(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut words = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        words = format!("{words}: {cause}");
-        source = cause.source();
-    }
-    words
-}
-
-/// A call that changes nothing.
-async fn read(request: RequestBuilder) -> Result<Map<String, Value>, ReadError> {
-    let reply = exchange(request, CALL_TIMEOUT).await.map_err(|failure| no_answer(failure.detail()))?;
-    match classify(reply.code, &reply.message, None, false) {
-        Reply::Delivered { .. } => Ok(reply.fields),
-        Reply::RefreshToken => Err(ReadError::RefreshToken { code: reply.code, message: reply.message }),
-        Reply::Retry { after_seconds, .. } => Err(ReadError::Retry { after_seconds, detail: reply.words() }),
-        Reply::QuotaExhausted { per: QuotaPeriod::Minute } => {
-            Err(ReadError::Retry { after_seconds: 60, detail: reply.words() })
-        }
-        // A5: 'system error' of the template calls.
-        _ if matches!(reply.code, 20001 | 200_001) => Err(no_answer(&reply.words())),
-        _ => Err(ReadError::Refused { code: reply.code, message: reply.message }),
-    }
 }
 
 fn token(fields: &Map<String, Value>) -> Option<Token> {

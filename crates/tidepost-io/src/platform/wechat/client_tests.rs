@@ -30,7 +30,7 @@ async fn serve(reaction: Reaction) -> (WechatClient, JoinHandle<String>) {
         }
         request
     });
-    (WechatClient::new(http_client().unwrap(), base_url), server)
+    (WechatClient::new(Transport::network(http_client().unwrap()), base_url), server)
 }
 
 async fn read_request(stream: &mut TcpStream) -> String {
@@ -153,7 +153,7 @@ async fn a_refused_connection_is_not_sent() {
     let base_url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     for base_url in [base_url, "not an address".to_owned()] {
-        let result = send_to(&WechatClient::new(http_client().unwrap(), base_url)).await;
+        let result = send_to(&WechatClient::new(Transport::network(http_client().unwrap()), base_url)).await;
         let CallResult::NotSent { detail } = result else { panic!("{result:?}") };
         assert!(!detail.contains("TOKEN"), "{detail}");
     }

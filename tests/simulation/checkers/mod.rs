@@ -1,0 +1,34 @@
+//! The six invariants, restated from the history alone. Nothing here may know how Tidepost decides.
+
+mod doubles;
+mod grants;
+mod losses;
+mod overshoot;
+mod respect;
+mod rollups;
+
+use crate::history::History;
+
+/// How far apart clocks are at the most, in milliseconds.
+const SKEW: i64 = 2_000;
+
+type Check = fn(&History) -> Vec<String>;
+
+/// All invariants, in the order in which the design states them.
+const CHECKS: [(&str, Check); 6] = [
+    ("no overshoot", overshoot::check),
+    ("one grant, one send", grants::check),
+    ("no double", doubles::check),
+    ("no loss", losses::check),
+    ("respect", respect::check),
+    ("roll-ups", rollups::check),
+];
+
+/// What is broken, one line each; nothing when all invariants held.
+#[must_use]
+pub fn check(history: &History) -> Vec<String> {
+    let lines = |(name, check): &(&str, Check)| {
+        check(history).into_iter().map(|line| format!("{name}: {line}")).collect::<Vec<_>>()
+    };
+    CHECKS.iter().flat_map(lines).collect()
+}

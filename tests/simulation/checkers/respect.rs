@@ -1,0 +1,124 @@
+//! Respect: no send inside quiet hours, over a cap, inside the minimum gap or against a wish, on any channel of the person,
+//! but for urgent `basic` messages.
+
+use std::collections::BTreeMap;
+
+use super::SKEW;
+use crate::history::{Asked, Call, History, Milliseconds, Person, Wanted, Who};
+
+const HOUR: i64 = 3_600_000;
+/// Everybody's zone unless their own is known: Shanghai.
+const ZONE_HOURS: i64 = 8;
+const QUIET: std::ops::Range<i64> = 8 * HOUR..22 * HOUR;
+/// From the reservation to its call, in milliseconds: a few requests to AWS with their retries may lie between.
+const TO_THE_CALL: i64 = 6_000;
+/// A refused call is repeated under its reservation within this, in milliseconds.
+const TO_THE_LAST_CALL: i64 = 40_000;
+
+pub(super) fn check(history: &History) -> Vec<String> {
+    let people: BTreeMap<&Who, &Person> =
+        history.people.iter().flat_map(|person| person.subscribers.iter().map(move |who| (who, person))).collect();
+    let mut broken = Vec::new();
+    let mut seen: BTreeMap<&str, ()> = BTreeMap::new();
+    for call in &history.calls {
+        let (Some(asked), Some(person)) = (history.asked.get(&call.key), people.get(&call.who)) else { continue };
+        let slack = SKEW + if seen.insert(&call.key, ()).is_some() { TO_THE_LAST_CALL } else { TO_THE_CALL };
+        broken.extend(wishes(history, person, call, asked, slack));
+        if asked.category != "basic" || !asked.is_urgent {
+            broken.extend(night(history, person, call, slack));
+        }
+    }
+    broken.extend(caps_and_gaps(history));
+    broken
+}
+
+fn is_erased(history: &History, person: &Person) -> bool {
+    history.wishes.iter().any(|wish| wish.what == Wanted::Erasure && person.subscribers.contains(&wish.who))
+}
+
+fn night(history: &History, person: &Person, call: &Call, slack: i64) -> Option<String> {
+    let hours = match person.zone {
+        // A zone is forgotten with the person, and the question is not when exactly.
+        Some(_) if is_erased(history, person) => return None,
+        Some((hours, Some(known_at))) if known_at <= call.at => hours,
+        Some((_, Some(known_at))) if known_at + slack > call.at => return None,
+        // Being set, or never answered.
+        Some((_, _)) => return None,
+        None => ZONE_HOURS,
+    };
+    let of_day = |at: Milliseconds| (at + hours * HOUR).rem_euclid(24 * HOUR);
+    let is_quiet = |at: Milliseconds| !QUIET.contains(&of_day(at));
+    (is_quiet(call.at) && is_quiet(call.at - slack) && is_quiet(call.at + SKEW))
+        .then(|| format!("{:?} was called for {} at night, at {}", call.who, call.key, call.at))
+}
+
+fn wishes(history: &History, person: &Person, call: &Call, asked: &Asked, slack: i64) -> Vec<String> {
+    let about = history.wishes.iter().filter(|wish| {
+        let is_theirs = wish.who == call.who
+            || person.subscribers.contains(&wish.who) && person.linked_at.is_some_and(|at| at <= wish.asked_at);
+        let is_known = wish.known_at.is_some_and(|at| at + slack < call.at);
+        let is_meant = match &wish.what {
+            Wanted::TopicOff(topic) => *topic == asked.topic,
+            Wanted::Stop | Wanted::Erasure => true,
+        };
+        is_theirs && is_known && is_meant
+    });
+    // What came after it may have taken it back.
+    let stands = about.filter(|wish| {
+        let later =
+            |other: &&crate::history::Wish| person.subscribers.contains(&other.who) && other.asked_at > wish.asked_at;
+        let is_replaced = history.wishes.iter().any(|other| later(&other));
+        let overlaps = history.wishes.iter().any(|other| {
+            !std::ptr::eq(other, *wish)
+                && person.subscribers.contains(&other.who)
+                && other.known_at.is_none_or(|at| at >= wish.asked_at)
+        });
+        let is_back = history
+            .consents
+            .iter()
+            .any(|consent| person.subscribers.contains(&consent.who) && consent.at + 60_000 >= wish.asked_at);
+        !is_replaced && !overlaps && (wish.what != Wanted::Erasure || !is_back)
+    });
+    stands.map(|wish| format!("{:?} was called for {} against {:?}", call.who, call.key, wish.what)).collect()
+}
+
+/// Over what people received, whichever of their channels it came through.
+fn caps_and_gaps(history: &History) -> Vec<String> {
+    history
+        .people
+        .iter()
+        .filter(|person| !is_erased(history, person))
+        .flat_map(|person| one_person(history, person))
+        .collect()
+}
+
+fn one_person(history: &History, person: &Person) -> Vec<String> {
+    let mut received: Vec<(Milliseconds, &str, &str)> = Vec::new();
+    for (channel, openid) in &person.subscribers {
+        let all = history.channels.get(channel).into_iter().flat_map(|channel| &channel.received);
+        let own = all.filter(|received| received.openid == *openid);
+        received.extend(own.map(|received| (received.at.as_millisecond(), channel.as_str(), received.key())));
+    }
+    received.sort_unstable();
+    let since = if person.subscribers.len() > 1 { person.linked_at.unwrap_or(Milliseconds::MAX) } else { 0 };
+    let zone = person.zone.map_or(ZONE_HOURS, |(hours, _)| hours);
+    let mut broken = Vec::new();
+    for (index, (at, channel, key)) in received.iter().enumerate() {
+        let is_exempt = history.asked.get(*key).is_none_or(|asked| asked.category == "basic" && asked.is_urgent);
+        let Some(limits) = history.channels.get(*channel) else { continue };
+        // Before the link, and just around it, each subscriber is a person of their own.
+        if is_exempt || *at < since.saturating_add(TO_THE_LAST_CALL) {
+            continue;
+        }
+        let day = |at: Milliseconds| (at + zone * HOUR).div_euclid(24 * HOUR);
+        let before: Vec<_> = received.iter().take(index).filter(|(other, ..)| day(*other) == day(*at)).collect();
+        if before.len() as u64 >= limits.cap_per_day {
+            broken.push(format!("{key} was number {} of {} that day", before.len() + 1, limits.cap_per_day));
+        }
+        let gap = limits.minimum_gap_seconds * 1_000 - 2 * SKEW - TO_THE_LAST_CALL;
+        if let Some((last, _, other)) = before.last().filter(|(last, ..)| at - last < gap) {
+            broken.push(format!("{key} came {} ms after {other}", at - last));
+        }
+    }
+    broken
+}

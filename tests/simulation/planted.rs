@@ -1,0 +1,58 @@
+//! Faults put into the system on purpose: with any of them the checkers must find something.
+
+use serde_json::Value;
+
+/// What is broken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Planted {
+    /// Every conditional write of a person succeeds: two deliveries reserve the same message.
+    Reservations,
+    /// Whoever leases finds the windows untouched.
+    Leases,
+    /// Receipts are not kept.
+    Receipts,
+    /// The channel is told of no quiet hours.
+    Night,
+    /// The channel is told of no caps.
+    Caps,
+    /// Consents count twice: the channel's backend reports each a second time as another.
+    Consents,
+}
+
+/// What the table does with a request.
+pub(crate) enum Treated {
+    /// As it should.
+    Apply(Vec<u8>),
+    /// Says yes and does nothing.
+    Nothing,
+}
+
+impl Planted {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Reservations, Self::Leases, Self::Receipts, Self::Night, Self::Caps, Self::Consents];
+
+    /// How this fault treats a request to the table.
+    pub(crate) fn treat(self, operation: &str, body: &[u8]) -> Treated {
+        let mut request: Value = serde_json::from_slice(body).unwrap_or_default();
+        let partition = request.pointer("/Item/pk/S").or_else(|| request.pointer("/Key/pk/S"));
+        let partition = partition.and_then(Value::as_str).unwrap_or_default().to_owned();
+        let is_hit = match self {
+            Self::Reservations => partition.starts_with("P#"),
+            Self::Leases => partition.starts_with("Q#"),
+            Self::Receipts => partition.starts_with("R#"),
+            Self::Night | Self::Caps | Self::Consents => false,
+        };
+        match (self, operation) {
+            (Self::Receipts, "PutItem") | (Self::Leases, "GetItem") if is_hit => Treated::Nothing,
+            (Self::Reservations | Self::Leases, "PutItem") if is_hit => {
+                if let Some(fields) = request.as_object_mut() {
+                    fields.remove("ConditionExpression");
+                    fields.remove("ExpressionAttributeValues");
+                }
+                Treated::Apply(request.to_string().into_bytes())
+            }
+            _ => Treated::Apply(body.to_vec()),
+        }
+    }
+}

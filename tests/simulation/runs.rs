@@ -1,0 +1,71 @@
+//! Seeds and their verdicts.
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use crate::checkers;
+use crate::history::History;
+use crate::planted::Planted;
+use crate::story::Size;
+use crate::world;
+
+/// A seed whose run broke an invariant.
+#[derive(Clone, Debug)]
+pub struct Broken {
+    /// The seed.
+    pub seed: u64,
+    /// What was broken, one line each.
+    pub findings: Vec<String>,
+}
+
+impl Broken {
+    /// The findings, and how to see them again.
+    #[must_use]
+    pub fn report(&self) -> String {
+        let seed = self.seed;
+        let findings = self.findings.join("\n  ");
+        format!("seed {seed}:\n  {findings}\n  replay: cargo run -p tidepost-tests -- simulate --seeds 1 --seed {seed}")
+    }
+}
+
+/// Lives through one seed on this thread.
+///
+/// # Panics
+/// When no runtime can be made, or a part of the simulation itself is broken.
+#[must_use]
+pub fn history(seed: u64, size: Size, planted: Option<Planted>) -> History {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.expect("a runtime can be made").block_on(world::live(seed, size, planted))
+}
+
+/// Runs seeds from `first` on, on all processors; `told` hears how many are done. Returns the broken ones by seed.
+#[must_use]
+pub fn run(first: u64, count: u64, size: Size, planted: Option<Planted>, told: impl Fn(u64) + Sync) -> Vec<Broken> {
+    let (next, done) = (AtomicU64::new(0), AtomicU64::new(0));
+    let one = |index: u64| {
+        let seed = first + index;
+        // A thread of its own: whatever a run leaves in its thread goes with it.
+        let run = thread::Builder::new()
+            .stack_size(STACK_BYTES)
+            .spawn(move || checkers::check(&history(seed, size, planted)));
+        let findings =
+            run.expect("a thread can be made").join().unwrap_or_else(|_| vec!["the run panicked".to_owned()]);
+        told(done.fetch_add(1, Ordering::SeqCst) + 1);
+        (!findings.is_empty()).then_some(Broken { seed, findings })
+    };
+    let work = || {
+        let indices = std::iter::repeat_with(|| next.fetch_add(1, Ordering::SeqCst));
+        indices.take_while(|index| *index < count).filter_map(&one).collect::<Vec<_>>()
+    };
+    let workers = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let mut broken: Vec<Broken> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(&work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("a worker does not panic")).collect()
+    });
+    broken.sort_by_key(|broken| broken.seed);
+    broken
+}
+
+/// Handlers are big futures in a build that is not optimised.
+const STACK_BYTES: usize = 16 << 20;
