@@ -14,7 +14,7 @@ use crate::grant::{Consent, Grant, Source, Terms};
 use crate::ids::{SubscriberId, check_id};
 use crate::invalid::Invalid;
 use crate::purchase::Purchases;
-use crate::sends::{ENTRY_SIZE_BYTES, Mark, RecentSends};
+use crate::sends::{ENTRY_SIZE_BYTES, RecentSends};
 use crate::size::size_bytes;
 use crate::template::TemplateKind;
 use crate::time::{day_number, zone};
@@ -167,7 +167,7 @@ impl Person {
     #[must_use]
     pub fn remembered(&self, now: Timestamp) -> Self {
         let mut person = self.clone();
-        for send in person.sends.forget(now).into_iter().filter(|send| send.mark != Mark::Refused) {
+        for send in person.sends.forget(now).into_iter().filter(|send| send.may_arrive()) {
             if let Some(campaign) = send.id.campaign() {
                 person.activity.note_received(campaign, send.at);
             }

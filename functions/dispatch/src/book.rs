@@ -1,6 +1,7 @@
 //! The outcomes of one delivery, until its receipts are written.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -24,6 +25,7 @@ pub struct Book {
     open: Mutex<BTreeMap<Timestamp, Receipt>>,
     /// Over the whole delivery.
     counts: Mutex<BTreeMap<Outcome, usize>>,
+    has_lost_any: AtomicBool,
 }
 
 impl Book {
@@ -67,10 +69,16 @@ impl Book {
                 if tries == TRIES {
                     // The reservations stand: the walk over the messages notes these outcomes as unknown.
                     tracing::error!(channel, %error, "a receipt is lost");
+                    self.has_lost_any.store(true, Ordering::SeqCst);
                     break;
                 }
             }
         }
+    }
+
+    /// Whether a receipt could not be written.
+    pub fn has_lost_any(&self) -> bool {
+        self.has_lost_any.load(Ordering::SeqCst)
     }
 
     /// One line per delivery.
