@@ -8,8 +8,8 @@
 //! ```text
 //! story      what people and backends do            faults       what goes wrong, how often
 //! world      the course of a seed                   invocation   a function that may die anywhere, with a clock of its own
-//! functions  HTTP calls, the send queue, schedules  planted      faults that the checkers must find
-//!                                                   history      what was seen: the checkers' only input
+//! functions  HTTP calls, schedules                  planted      faults that the checkers must find
+//! pumps      queues to functions                    history      what was seen: the checkers' only input
 //! checkers/  the six invariants, restated           runs         many seeds, their verdicts
 //! ```
 
@@ -23,6 +23,7 @@ pub mod history;
 mod invocation;
 pub mod planted;
 mod platform;
+mod pumps;
 pub mod runs;
 mod story;
 mod world;

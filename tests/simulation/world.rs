@@ -11,15 +11,16 @@ use tidepost::stack::host::functions::ScheduledFunction;
 use tidepost_io::app::App;
 use tidepost_io::clock::{Clock, simulate_randomness};
 use tidepost_io::config::Config;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::aws::Aws;
-use crate::aws::queues::{DEAD, NOW};
+use crate::aws::queues::Name;
 use crate::faults::{Chance, Rates};
 use crate::history::{Asked, Channel, Consent, History, Rule, Wanted, Wish};
 use crate::invocation;
 use crate::planted::Planted;
 use crate::platform::{self, Later};
+use crate::pumps::FEEDS;
 use crate::story::{
     self, CALM_SECONDS, CHANNELS, EVENING_SECONDS, Event, MORNING_SECONDS, Size, Story, TEMPLATES, app_id, evening,
     seconds_after,
@@ -53,7 +54,7 @@ pub(crate) async fn live(seed: u64, size: Size, planted: Option<Planted>) -> His
     let story = story::invent(size, &Chance::new(seed, 2));
     let world = World::new(seed, planted);
     world.set_up(&story).await;
-    let pump = tokio::spawn(Arc::clone(&world).pump());
+    let pumps = FEEDS.map(|feed| tokio::spawn(Arc::clone(&world).pump(feed)));
     world.chance.set(Rates::draw(&world.chance));
     world.misbehave().await;
     let mut under_way = JoinSet::new();
@@ -66,7 +67,7 @@ pub(crate) async fn live(seed: u64, size: Size, planted: Option<Planted>) -> His
     world.history().calm_at = milliseconds(world.clock.now());
     under_way.join_all().await;
     world.come_to_rest().await;
-    pump.abort();
+    pumps.iter().for_each(JoinHandle::abort);
     world.look_back().await;
     let history = world.history().clone();
     history
@@ -81,8 +82,10 @@ impl World {
         let simulators = platform::simulators(invocation::skewed(&clock, &chance), seed, &later);
         let config = Config {
             table: "tidepost".to_owned(),
-            now_queue_url: NOW.to_owned(),
-            dead_queue_url: DEAD.to_owned(),
+            now_queue_url: Name::Now.url().to_owned(),
+            dead_queue_url: Name::Dead.url().to_owned(),
+            bulk_queue_url: Name::Bulk.url().to_owned(),
+            sweep_queue_url: Name::Sweep.url().to_owned(),
             admin_key_ref: Some("secretsmanager:admin".to_owned()),
             wechat_base_url: "http://wechat.simulation".to_owned(),
         };
