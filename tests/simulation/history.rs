@@ -182,6 +182,8 @@ pub struct History {
     pub calm_at: Milliseconds,
     /// Invocations that died.
     pub crashes: u64,
+    /// Requests to AWS.
+    pub requests: u64,
 }
 
 impl History {

@@ -44,6 +44,7 @@ fn main() -> ExitCode {
     if arguments.log {
         let history = runs::history(arguments.seed, size, None);
         println!("{}", history.delivery_log());
+        println!("{} requests to AWS, {} invocations died", history.requests, history.crashes);
         for finding in checkers::check(&history) {
             println!("{finding}");
         }

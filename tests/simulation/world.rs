@@ -47,6 +47,13 @@ pub(crate) fn milliseconds(at: Timestamp) -> i64 {
     at.as_millisecond()
 }
 
+/// Whether the API has not told yet what became of a message.
+fn is_open(asked: &Asked) -> bool {
+    let status = asked.told.as_ref().and_then(|told| told["status"].as_str());
+    let is_over = matches!(status, Some("delivered" | "refused" | "failed" | "unknown"));
+    !is_over && matches!(asked.answer, Some((202, _)))
+}
+
 /// Lives through one seed.
 pub(crate) async fn live(seed: u64, size: Size, planted: Option<Planted>) -> History {
     let random = Chance::new(seed, 1);
@@ -69,7 +76,8 @@ pub(crate) async fn live(seed: u64, size: Size, planted: Option<Planted>) -> His
     world.come_to_rest().await;
     pumps.iter().for_each(JoinHandle::abort);
     world.look_back().await;
-    let history = world.history().clone();
+    let mut history = world.history().clone();
+    history.requests = world.aws.requests();
     history
 }
 
@@ -90,6 +98,7 @@ impl World {
             wechat_base_url: "http://wechat.simulation".to_owned(),
         };
         let app = App::over(platform::transport(&later), config, clock.clone(), &aws.sdk_config());
+        let app = App { store: aws.store(), ..app };
         let router = simulators.router();
         let world = Arc::new(Self { clock, chance, aws, app, router, planted, history: Mutex::default() });
         let _ = later.set(Arc::downgrade(&world));
@@ -278,21 +287,17 @@ impl World {
     }
 
     async fn is_over(&self) -> bool {
-        self.ask_all().await;
-        let history = self.history();
-        let is_open = |asked: &Asked| {
-            let status = asked.told.as_ref().and_then(|told| told["status"].as_str());
-            matches!(status, Some("queued" | "waiting"))
-        };
-        !history.asked.values().any(is_open)
+        self.ask_about(is_open).await;
+        !self.history().asked.values().any(is_open)
     }
 
-    /// Asks the API what became of every message.
-    async fn ask_all(&self) {
+    /// Asks the API what became of messages.
+    async fn ask_about(&self, wanted: impl Fn(&Asked) -> bool) {
         let accepted: Vec<(String, String)> = {
             let history = self.history();
             let id = |asked: &Asked| asked.answer.as_ref()?.1["id"].as_str().map(str::to_owned);
-            history.asked.iter().filter_map(|(key, asked)| Some((key.clone(), id(asked)?))).collect()
+            let wanted = history.asked.iter().filter(|(_, asked)| wanted(asked));
+            wanted.filter_map(|(key, asked)| Some((key.clone(), id(asked)?))).collect()
         };
         for (key, id) in accepted {
             let told = self.api("GET", &format!("/v1/messages/{id}"), None, &Value::Null).await;
@@ -304,7 +309,7 @@ impl World {
 
     /// Gathers the platform's truth and the API's last words.
     async fn look_back(&self) {
-        self.ask_all().await;
+        self.ask_about(|_| true).await;
         for channel in CHANNELS {
             let read = |items: Vec<Value>| Value::Array(items);
             let counted =

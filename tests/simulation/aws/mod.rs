@@ -7,11 +7,13 @@ mod table;
 use std::future::pending;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_dynamodb::config::endpoint::{Endpoint, EndpointFuture, Params, ResolveEndpoint};
 use aws_sdk_sqs::config::{Credentials, SharedAsyncSleep, SharedCredentialsProvider};
 use aws_smithy_async::rt::sleep::TokioSleep;
 use aws_smithy_async::time::StaticTimeSource;
@@ -24,6 +26,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use serde_json::{Value, json};
 use tidepost_io::clock::Clock;
+use tidepost_io::store::Store;
 
 use crate::faults::Chance;
 use crate::invocation;
@@ -32,6 +35,7 @@ use queues::Queues;
 pub(crate) use secrets::SECRETS;
 use table::Table;
 
+const ENDPOINT: &str = "http://aws.simulation";
 const TARGET: &str = "x-amz-target";
 /// How long a caller waits for an answer that never comes, in milliseconds.
 const LOST_MILLISECONDS: u64 = 900;
@@ -55,6 +59,7 @@ pub(crate) struct Aws {
     chance: Arc<Chance>,
     table: Table,
     pub(crate) queues: Queues,
+    requests: AtomicU64,
 }
 
 /// What happens to one request.
@@ -71,20 +76,23 @@ enum Fault {
 impl Aws {
     pub(crate) fn new(chance: Arc<Chance>, clock: Clock, planted: Option<Planted>) -> Arc<Self> {
         let queues = Queues::new(Arc::clone(&chance), clock);
-        Arc::new(Self { table: Table::new(planted), queues, chance })
+        Arc::new(Self { table: Table::new(planted), queues, chance, requests: AtomicU64::new(0) })
     }
 
     /// SDK settings that end here. Retries are the SDK's own, without their jitter.
     pub(crate) fn sdk_config(self: &Arc<Self>) -> SdkConfig {
+        let credentials = Credentials::new("simulation", "simulation", None, None, "simulation");
+        self.unsigned().into_builder().credentials_provider(SharedCredentialsProvider::new(credentials)).build()
+    }
+
+    fn unsigned(self: &Arc<Self>) -> SdkConfig {
         let connector = SharedHttpConnector::new(Connector(Arc::clone(self)));
         let client = http_client_fn(move |_: &HttpConnectorSettings, _: &RuntimeComponents| connector.clone());
-        let credentials = Credentials::new("simulation", "simulation", None, None, "simulation");
         let signed_at = Duration::from_secs(1_795_233_600);
         SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::from_static("us-east-1"))
-            .endpoint_url("http://aws.simulation")
-            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .endpoint_url(ENDPOINT)
             .http_client(client)
             .retry_config(RetryConfig::standard().with_use_static_exponential_base(true))
             .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
@@ -93,7 +101,20 @@ impl Aws {
             .build()
     }
 
+    /// So many requests came in.
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// The ledger's way here. What protects requests on a network is left out: it takes more time than all the rest.
+    pub(crate) fn store(self: &Arc<Self>) -> Store {
+        let config = aws_sdk_dynamodb::config::Builder::from(&self.unsigned());
+        let config = config.allow_no_auth().endpoint_resolver(Here).build();
+        Store::new(aws_sdk_dynamodb::Client::from_conf(config), table::NAME.to_owned())
+    }
+
     async fn call(&self, target: &str, body: &[u8]) -> Result<Answer, ConnectorError> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
         let fault = self.draw();
         tokio::time::sleep(self.chance.milliseconds(1, 12)).await;
         match fault {
@@ -171,5 +192,15 @@ impl HttpConnector for Connector {
             response.headers_mut().insert("content-type", "application/x-amz-json-1.0");
             Ok(response)
         })
+    }
+}
+
+/// Every request of the ledger goes to the same place.
+#[derive(Debug)]
+struct Here;
+
+impl ResolveEndpoint for Here {
+    fn resolve_endpoint<'a>(&'a self, _: &'a Params) -> EndpointFuture<'a> {
+        EndpointFuture::ready(Ok(Endpoint::builder().url(ENDPOINT).build()))
     }
 }
