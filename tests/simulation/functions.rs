@@ -24,7 +24,8 @@ impl World {
         limit: Duration,
         handler: impl FnOnce(tidepost_io::app::App) -> F,
     ) -> Option<T> {
-        let answer = invocation::run(&self.app, &self.clock, &self.chance, limit, handler).await;
+        // Boxed: a handler is a big future, and whoever waits for one would hold it.
+        let answer = Box::pin(invocation::run(&self.app, &self.clock, &self.chance, limit, handler)).await;
         self.history().crashes += u64::from(answer.is_none());
         answer
     }

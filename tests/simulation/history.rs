@@ -83,6 +83,48 @@ pub struct Asked {
     pub told: Option<Value>,
 }
 
+/// A campaign that was asked for, and what was commanded of it.
+#[derive(Clone, Debug, Default)]
+pub struct Ran {
+    /// On which channel.
+    pub channel: String,
+    /// With which template.
+    pub template: String,
+    /// `reminder` or `marketing`.
+    pub category: String,
+    /// Whom it is for.
+    pub members: BTreeSet<Who>,
+    /// When it ends.
+    pub until: Milliseconds,
+    /// How long one of its occurrences lasts, from multiples of it on; `None` when there is one only.
+    pub period: Option<Milliseconds>,
+    /// Whether it waits on purpose for windows to come.
+    pub is_even: bool,
+    /// The API's id, once it was made.
+    pub id: Option<String>,
+    /// What was commanded, in order.
+    pub commands: Vec<Commanded>,
+    /// What the API shows of it at rest, and in the end.
+    pub shown: [Option<Value>; 2],
+    /// Members to whom nothing was sent when all was at rest: what the API says holds it back from them.
+    pub held_back: BTreeMap<Who, Option<String>>,
+}
+
+/// One command to a campaign.
+#[derive(Clone, Debug)]
+pub struct Commanded {
+    /// `start`, `pause`, `resume` or `stop`.
+    pub verb: String,
+    /// When the API was first told.
+    pub asked_at: Milliseconds,
+    /// When it answered.
+    pub known_at: Option<Milliseconds>,
+    /// Whether it said yes.
+    pub is_done: bool,
+    /// How much may still be sent, by its answer.
+    pub at_most_more: Option<u64>,
+}
+
 /// One call of the platform's sending API, as the client's side of the wire saw it.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -92,7 +134,7 @@ pub struct Call {
     pub who: Who,
     /// With which template.
     pub template: String,
-    /// Which message.
+    /// Which message, or campaign.
     pub key: String,
     /// The answer's code, if the caller heard it: HTTP errors and lost answers are none.
     pub heard: Option<i64>,
@@ -159,8 +201,10 @@ pub struct Channel {
     pub counted: Vec<Counted>,
     /// What people received.
     pub received: Vec<Received>,
-    /// The API's metrics: outcomes by template and outcome.
-    pub metrics: BTreeMap<(String, String), u64>,
+    /// The API's metrics: outcomes by template, topic and outcome.
+    pub metrics: BTreeMap<(String, String, String), u64>,
+    /// Whether a window of more than a minute had no room left for campaigns when all was at rest, as the API says.
+    pub is_used_up: bool,
 }
 
 /// One run.
@@ -176,6 +220,8 @@ pub struct History {
     pub wishes: Vec<Wish>,
     /// What was asked for, by key.
     pub asked: BTreeMap<String, Asked>,
+    /// The campaigns, by key, which is their topic too.
+    pub campaigns: BTreeMap<String, Ran>,
     /// What left for the platform.
     pub calls: Vec<Call>,
     /// When faults stopped.
@@ -187,6 +233,16 @@ pub struct History {
 }
 
 impl History {
+    /// Category and topic of what a key stands for, and whether it is urgent.
+    #[must_use]
+    pub fn about<'a>(&'a self, key: &'a str) -> Option<(&'a str, &'a str, bool)> {
+        match (self.asked.get(key), self.campaigns.get(key)) {
+            (Some(asked), _) => Some((&asked.category, &asked.topic, asked.is_urgent)),
+            (None, Some(ran)) => Some((&ran.category, key, false)),
+            (None, None) => None,
+        }
+    }
+
     /// The delivery log: what the platform saw, in its order, and what the API said in the end.
     #[must_use]
     pub fn delivery_log(&self) -> String {
@@ -201,12 +257,25 @@ impl History {
             for received in &channel.received {
                 let _ = writeln!(log, "{id} received {} {} {}", received.at, received.openid, received.key());
             }
-            for ((template, outcome), count) in &channel.metrics {
-                let _ = writeln!(log, "{id} metrics {template} {outcome} {count}");
+            for ((template, topic, outcome), count) in &channel.metrics {
+                let _ = writeln!(log, "{id} metrics {template} {topic} {outcome} {count}");
             }
         }
         for wish in &self.wishes {
             let _ = writeln!(log, "{:?} {:?} asked {} known {:?}", wish.who, wish.what, wish.asked_at, wish.known_at);
+        }
+        for (key, ran) in &self.campaigns {
+            let _ = writeln!(log, "{key} {} {} {:?} until {}", ran.channel, ran.template, ran.id, ran.until);
+            for one in &ran.commands {
+                let known = (one.known_at, one.is_done, one.at_most_more);
+                let _ = writeln!(log, "{key} {} asked {} known {known:?}", one.verb, one.asked_at);
+            }
+            for shown in ran.shown.iter().flatten() {
+                let _ = writeln!(log, "{key} {} {}", shown["status"], shown["counts"]);
+            }
+            for (who, reason) in &ran.held_back {
+                let _ = writeln!(log, "{key} {who:?} held back {reason:?}");
+            }
         }
         for (key, asked) in &self.asked {
             let told = asked.told.as_ref().map(Value::to_string).unwrap_or_default();

@@ -10,12 +10,14 @@
 //! world      the course of a seed                   invocation   a function that may die anywhere, with a clock of its own
 //! functions  HTTP calls, schedules                  planted      faults that the checkers must find
 //! pumps      queues to functions                    history      what was seen: the checkers' only input
-//! checkers/  the six invariants, restated           runs         many seeds, their verdicts
+//! campaigns  the part of a story that owners play   runs         many seeds, their verdicts
+//! checkers/  the six invariants and what they come to for campaigns, restated
 //! ```
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, reason = "a simulation fails like a test")]
 
 mod aws;
+mod campaigns;
 pub mod checkers;
 mod faults;
 mod functions;

@@ -33,6 +33,9 @@ struct Simulate {
     /// Messages in each story.
     #[arg(long, default_value_t = Size::default().messages)]
     messages: usize,
+    /// Campaigns in each story.
+    #[arg(long, default_value_t = Size::default().campaigns)]
+    campaigns: usize,
     /// Prints the delivery log of the first seed.
     #[arg(long)]
     log: bool,
@@ -40,7 +43,7 @@ struct Simulate {
 
 fn main() -> ExitCode {
     let Tool::Simulate(arguments) = Tools::parse().tool;
-    let size = Size { people: arguments.people, messages: arguments.messages };
+    let size = Size { people: arguments.people, messages: arguments.messages, campaigns: arguments.campaigns };
     if arguments.log {
         let history = runs::history(arguments.seed, size, None);
         println!("{}", history.delivery_log());

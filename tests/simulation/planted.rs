@@ -17,6 +17,12 @@ pub enum Planted {
     Caps,
     /// Consents count twice: the channel's backend reports each a second time as another.
     Consents,
+    /// Rows of messages are not kept.
+    Rows,
+    /// That a campaign was paused or stopped is not kept.
+    Stops,
+    /// Whom a campaign is for is not kept.
+    Rosters,
 }
 
 /// What the table does with a request.
@@ -29,8 +35,31 @@ pub(crate) enum Treated {
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Reservations, Self::Leases, Self::Receipts, Self::Night, Self::Caps, Self::Consents];
+    pub const ALL: [Self; 9] = [
+        Self::Reservations,
+        Self::Leases,
+        Self::Receipts,
+        Self::Night,
+        Self::Caps,
+        Self::Consents,
+        Self::Rows,
+        Self::Stops,
+        Self::Rosters,
+    ];
+
+    /// The checker that has to find it.
+    #[must_use]
+    pub fn checker(self) -> &'static str {
+        match self {
+            Self::Reservations => "no double",
+            Self::Leases => "no overshoot",
+            Self::Receipts => "roll-ups",
+            Self::Night | Self::Caps => "respect",
+            Self::Consents => "one grant, one send",
+            Self::Rows => "no loss",
+            Self::Stops | Self::Rosters => "campaigns",
+        }
+    }
 
     /// How this fault treats a request to the table.
     pub(crate) fn treat(self, operation: &str, body: &[u8]) -> Treated {
@@ -41,10 +70,17 @@ impl Planted {
             Self::Reservations => partition.starts_with("P#"),
             Self::Leases => partition.starts_with("Q#"),
             Self::Receipts => partition.starts_with("R#"),
+            Self::Rows => partition.starts_with("M#") && request.get("ConditionExpression").is_some(),
+            Self::Stops => partition.starts_with("G#") && is_halted(&request),
+            Self::Rosters => partition.starts_with("B#") && partition.matches('#').count() == 2,
             Self::Night | Self::Caps | Self::Consents => false,
         };
         match (self, operation) {
-            (Self::Receipts, "PutItem") | (Self::Leases, "GetItem") if is_hit => Treated::Nothing,
+            (Self::Receipts | Self::Rows | Self::Stops | Self::Rosters, "PutItem") | (Self::Leases, "GetItem")
+                if is_hit =>
+            {
+                Treated::Nothing
+            }
             (Self::Reservations | Self::Leases, "PutItem") if is_hit => {
                 if let Some(fields) = request.as_object_mut() {
                     fields.remove("ConditionExpression");
@@ -55,4 +91,10 @@ impl Planted {
             _ => Treated::Apply(body.to_vec()),
         }
     }
+}
+
+/// Whether a campaign's row says that it does not send.
+fn is_halted(request: &Value) -> bool {
+    let control = request.pointer("/Item/c").map(Value::to_string).unwrap_or_default().to_lowercase();
+    control.contains("paused") || control.contains("stopped")
 }

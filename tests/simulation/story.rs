@@ -5,18 +5,19 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 use serde_json::{Value, json};
 
+use crate::campaigns::{self, Plan};
 use crate::faults::Chance;
 use crate::history::{KEY_FIELD, Person, Wanted, Who};
 use crate::planted::Planted;
 
-/// Five minutes before the night, in Shanghai.
-pub(crate) const EVENING: &str = "2026-11-20T21:55:00+08:00";
+/// Six minutes before the night, in Shanghai.
+pub(crate) const EVENING: &str = "2026-11-20T21:54:00+08:00";
 /// The evening's length, in seconds: the first two minutes of the night are in it.
-pub(crate) const EVENING_SECONDS: i64 = 7 * 60;
+pub(crate) const EVENING_SECONDS: i64 = 8 * 60;
 /// Two minutes before the morning, in seconds after the evening's begin.
-pub(crate) const MORNING_SECONDS: i64 = 10 * 3_600 + 3 * 60;
+pub(crate) const MORNING_SECONDS: i64 = 10 * 3_600 + 4 * 60;
 /// When faults stop, in seconds after the evening's begin.
-pub(crate) const CALM_SECONDS: i64 = MORNING_SECONDS + 5 * 60;
+pub(crate) const CALM_SECONDS: i64 = MORNING_SECONDS + 7 * 60;
 
 /// The channels; the second is smaller.
 pub(crate) const CHANNELS: [&str; 2] = ["shop", "club"];
@@ -36,11 +37,13 @@ pub struct Size {
     pub people: usize,
     /// Messages.
     pub messages: usize,
+    /// Campaigns.
+    pub campaigns: usize,
 }
 
 impl Default for Size {
     fn default() -> Self {
-        Self { people: 50, messages: 80 }
+        Self { people: 50, messages: 50, campaigns: 3 }
     }
 }
 
@@ -55,12 +58,15 @@ pub(crate) enum Event {
     Zone { person: usize, who: Who, zone: &'static str },
     /// The backend asks for a message.
     Ask { key: String, who: Who, template: usize, is_urgent: bool, deadline: Timestamp },
+    /// An owner commands a campaign.
+    Command { key: String, verb: &'static str },
 }
 
 /// One seed's story.
 #[derive(Debug)]
 pub(crate) struct Story {
     pub(crate) people: Vec<Person>,
+    pub(crate) campaigns: Vec<Plan>,
     /// What happens and when, in seconds and a fraction after the evening's begin.
     pub(crate) events: Vec<(u64, Event)>,
     /// Calls a minute, messages a day, cap per day, minimum gap; by channel.
@@ -76,7 +82,7 @@ pub(crate) fn seconds_after(start: Timestamp, seconds: i64) -> Timestamp {
 }
 
 pub(crate) fn invent(size: Size, chance: &Chance) -> Story {
-    let mut story = Story { people: Vec::new(), events: Vec::new(), limits: limits(chance) };
+    let mut story = Story { people: Vec::new(), campaigns: Vec::new(), events: Vec::new(), limits: limits(chance) };
     for number in 0..size.people {
         story.person(number, chance);
     }
@@ -84,7 +90,10 @@ pub(crate) fn invent(size: Size, chance: &Chance) -> Story {
         story.message(number, chance);
     }
     for number in 0..size.people / 8 {
-        story.wish(number, chance);
+        story.wish(number, size, chance);
+    }
+    for number in 0..size.campaigns {
+        campaigns::invent(&mut story, number, chance);
     }
     story.events.sort_by_key(|(at, _)| *at);
     story
@@ -160,9 +169,10 @@ impl Story {
         self.events.push((at as u64, event));
     }
 
-    fn wish(&mut self, number: usize, chance: &Chance) {
+    fn wish(&mut self, number: usize, size: Size, chance: &Chance) {
         let at = 20_000 + chance.below(350_000);
-        let what = match number % 3 {
+        let what = match number % 4 {
+            3 => Wanted::TopicOff(format!("c{}", chance.below(size.campaigns))),
             0 => Wanted::TopicOff(TEMPLATES[chance.below(TEMPLATES.len())].3.to_owned()),
             1 => Wanted::Erasure,
             _ => Wanted::Stop,

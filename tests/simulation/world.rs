@@ -28,6 +28,10 @@ use crate::story::{
 
 /// Minutes after the faults in which everything has to come to its end.
 const PATIENCE_MINUTES: i64 = 30;
+/// So many have to pass: who died in a delivery is found by the next look at all people.
+const REST_MINUTES: i64 = 14;
+/// So many without a call, and all is at rest.
+const QUIET_MINUTES: i64 = 3;
 /// After so many of them there is a tick every other minute only.
 const EVERY_MINUTE: i64 = 6;
 
@@ -62,6 +66,8 @@ pub(crate) async fn live(seed: u64, size: Size, planted: Option<Planted>) -> His
     let world = World::new(seed, planted);
     world.set_up(&story).await;
     let pumps = FEEDS.map(|feed| tokio::spawn(Arc::clone(&world).pump(feed)));
+    world.tag().await;
+    world.make(&story.campaigns).await;
     world.chance.set(Rates::draw(&world.chance));
     world.misbehave().await;
     let mut under_way = JoinSet::new();
@@ -73,6 +79,7 @@ pub(crate) async fn live(seed: u64, size: Size, planted: Option<Planted>) -> His
     world.behave().await;
     world.history().calm_at = milliseconds(world.clock.now());
     under_way.join_all().await;
+    world.release_brakes().await;
     world.come_to_rest().await;
     pumps.iter().for_each(JoinHandle::abort);
     world.look_back().await;
@@ -158,6 +165,7 @@ impl World {
                 self.history().people[person].zone = Some((9, known_at));
             }
             Event::Ask { .. } => self.ask(event).await,
+            Event::Command { key, verb } => self.command(&key, verb).await,
         }
     }
 
@@ -271,16 +279,21 @@ impl World {
     /// Nothing goes wrong any more: minute by minute, until everything has ended or patience has.
     async fn come_to_rest(self: &Arc<Self>) {
         let step = |minute: i64| if minute < EVERY_MINUTE { 1 } else { 2 };
-        let mut minute = 0;
+        let (mut minute, mut called_at, mut calls_before) = (0, 0, 0);
         while minute < PATIENCE_MINUTES {
             minute += step(minute);
             self.sleep_until(CALM_SECONDS + 60 * minute).await;
             self.schedules(false).await;
             tokio::time::sleep(Duration::from_secs(45)).await;
-            if minute >= EVERY_MINUTE && self.is_over().await {
+            let calls = self.history().calls.len();
+            if calls > calls_before {
+                (calls_before, called_at) = (calls, minute);
+            }
+            if minute >= REST_MINUTES && minute > called_at + QUIET_MINUTES && self.is_over().await {
                 break;
             }
         }
+        self.ask_why().await;
         // The hour is over, and its late receipts are added up.
         self.sleep_until(CALM_SECONDS + 3_600 + 600).await;
         self.tick(ScheduledFunction::Metrics).await;
@@ -310,6 +323,7 @@ impl World {
     /// Gathers the platform's truth and the API's last words.
     async fn look_back(&self) {
         self.ask_about(|_| true).await;
+        self.show(1).await;
         for channel in CHANNELS {
             let read = |items: Vec<Value>| Value::Array(items);
             let counted =
@@ -317,14 +331,15 @@ impl World {
             let received =
                 serde_json::from_value(read(self.truth(channel, "received").await)).expect("so have messages");
             let from = seconds_after(evening(), -3_600);
-            let path = format!("/v1/channels/{channel}/metrics?from={from}&by=template,outcome");
+            let path = format!("/v1/channels/{channel}/metrics?from={from}&by=template,topic,outcome");
             let answer = self.api("GET", &path, None, &Value::Null).await.map(|(_, body)| body).unwrap_or_default();
             let mut history = self.history();
             let seen = history.channels.entry(channel.to_owned()).or_default();
             (seen.counted, seen.received) = (counted, received);
             for row in answer["rows"].as_array().into_iter().flatten() {
                 let text = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
-                seen.metrics.insert((text("template"), text("outcome")), row["count"].as_u64().unwrap_or(0));
+                seen.metrics
+                    .insert((text("template"), text("topic"), text("outcome")), row["count"].as_u64().unwrap_or(0));
             }
         }
     }

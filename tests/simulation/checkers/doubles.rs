@@ -1,5 +1,5 @@
 //! No double: of the calls for one message at most one can deliver, two for `basic` when the first is unknown, and none
-//! follows a success.
+//! follows a success. Campaigns have their own checker.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +7,15 @@ use crate::history::{Asked, Call, History};
 
 pub(super) fn check(history: &History) -> Vec<String> {
     let mut by_message: BTreeMap<&str, Vec<&Call>> = BTreeMap::new();
-    for call in &history.calls {
+    let is_single = |key: &str| !history.campaigns.contains_key(key);
+    for call in history.calls.iter().filter(|call| is_single(&call.key)) {
         by_message.entry(&call.key).or_default().push(call);
     }
     let mut broken: Vec<String> =
         by_message.iter().flat_map(|(key, calls)| one(key, history.asked.get(*key), calls)).collect();
     let mut times: BTreeMap<&str, u32> = BTreeMap::new();
-    for received in history.channels.values().flat_map(|channel| &channel.received) {
+    let received = history.channels.values().flat_map(|channel| &channel.received);
+    for received in received.filter(|received| is_single(received.key())) {
         *times.entry(received.key()).or_default() += 1;
     }
     for (key, times) in times.into_iter().filter(|(_, times)| *times > 1) {

@@ -1,5 +1,6 @@
-//! The six invariants, restated from the history alone. Nothing here may know how Tidepost decides.
+//! The six invariants and what campaigns promise, restated from the history alone. Nothing here may know how Tidepost decides.
 
+mod campaigns;
 mod doubles;
 mod grants;
 mod losses;
@@ -14,14 +15,15 @@ const SKEW: i64 = 2_000;
 
 type Check = fn(&History) -> Vec<String>;
 
-/// All invariants, in the order in which the design states them.
-const CHECKS: [(&str, Check); 6] = [
+/// All invariants, in the order in which the design states them, and what they come to for campaigns.
+const CHECKS: [(&str, Check); 7] = [
     ("no overshoot", overshoot::check),
     ("one grant, one send", grants::check),
     ("no double", doubles::check),
     ("no loss", losses::check),
     ("respect", respect::check),
     ("roll-ups", rollups::check),
+    ("campaigns", campaigns::check),
 ];
 
 /// What is broken, one line each; nothing when all invariants held.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::SKEW;
-use crate::history::{Asked, Call, History, Milliseconds, Person, Wanted, Who};
+use crate::history::{Call, History, Milliseconds, Person, Wanted, Who};
 
 const HOUR: i64 = 3_600_000;
 /// Everybody's zone unless their own is known: Shanghai.
@@ -19,12 +19,16 @@ pub(super) fn check(history: &History) -> Vec<String> {
     let people: BTreeMap<&Who, &Person> =
         history.people.iter().flat_map(|person| person.subscribers.iter().map(move |who| (who, person))).collect();
     let mut broken = Vec::new();
-    let mut seen: BTreeMap<&str, ()> = BTreeMap::new();
+    let mut seen: BTreeMap<(&str, &Who), ()> = BTreeMap::new();
     for call in &history.calls {
-        let (Some(asked), Some(person)) = (history.asked.get(&call.key), people.get(&call.who)) else { continue };
-        let slack = SKEW + if seen.insert(&call.key, ()).is_some() { TO_THE_LAST_CALL } else { TO_THE_CALL };
-        broken.extend(wishes(history, person, call, asked, slack));
-        if asked.category != "basic" || !asked.is_urgent {
+        let (Some((category, topic, is_urgent)), Some(person)) = (history.about(&call.key), people.get(&call.who))
+        else {
+            continue;
+        };
+        let is_again = seen.insert((&call.key, &call.who), ()).is_some();
+        let slack = SKEW + if is_again { TO_THE_LAST_CALL } else { TO_THE_CALL };
+        broken.extend(wishes(history, person, call, topic, slack));
+        if category != "basic" || !is_urgent {
             broken.extend(night(history, person, call, slack));
         }
     }
@@ -52,19 +56,19 @@ fn night(history: &History, person: &Person, call: &Call, slack: i64) -> Option<
         .then(|| format!("{:?} was called for {} at night, at {}", call.who, call.key, call.at))
 }
 
-fn wishes(history: &History, person: &Person, call: &Call, asked: &Asked, slack: i64) -> Vec<String> {
-    let about = history.wishes.iter().filter(|wish| {
+fn wishes(history: &History, person: &Person, call: &Call, about: &str, slack: i64) -> Vec<String> {
+    let meant = history.wishes.iter().filter(|wish| {
         let is_theirs = wish.who == call.who
             || person.subscribers.contains(&wish.who) && person.linked_at.is_some_and(|at| at <= wish.asked_at);
         let is_known = wish.known_at.is_some_and(|at| at + slack < call.at);
         let is_meant = match &wish.what {
-            Wanted::TopicOff(topic) => *topic == asked.topic,
+            Wanted::TopicOff(topic) => topic == about,
             Wanted::Stop | Wanted::Erasure => true,
         };
         is_theirs && is_known && is_meant
     });
     // What came after it may have taken it back.
-    let stands = about.filter(|wish| {
+    let stands = meant.filter(|wish| {
         let later =
             |other: &&crate::history::Wish| person.subscribers.contains(&other.who) && other.asked_at > wish.asked_at;
         let is_replaced = history.wishes.iter().any(|other| later(&other));
@@ -104,7 +108,8 @@ fn one_person(history: &History, person: &Person) -> Vec<String> {
     let zone = person.zone.map_or(ZONE_HOURS, |(hours, _)| hours);
     let mut broken = Vec::new();
     for (index, (at, channel, key)) in received.iter().enumerate() {
-        let is_exempt = history.asked.get(*key).is_none_or(|asked| asked.category == "basic" && asked.is_urgent);
+        let about = history.about(key);
+        let is_exempt = about.is_none_or(|(category, _, is_urgent)| category == "basic" && is_urgent);
         let Some(limits) = history.channels.get(*channel) else { continue };
         // Before the link, and just around it, each subscriber is a person of their own.
         if is_exempt || *at < since.saturating_add(TO_THE_LAST_CALL) {
