@@ -349,7 +349,8 @@ impl Delivery<'_> {
             && until < candidate.message.deadline;
         let is_allowed = may_have_another && self.allow_repeat(candidate).await;
         if !self.is_told(candidate, held).await && is_allowed {
-            self.hold(candidate.id, &candidate.message, Hold::Wait { until, reason: ending.reason.clone() }).await;
+            let reason = Reason::new(ReasonCode::InFlight, "the first try is unknown, and its event may still come");
+            self.hold(candidate.id, &candidate.message, Hold::Wait { until, reason: Some(reason) }).await;
         }
     }
 
