@@ -223,6 +223,9 @@ fn event(message: &Map<String, Value>, now: Timestamp) -> Option<CallbackEvent> 
     let created_at = integer(message, "CreateTime").and_then(|second| Timestamp::from_second(second).ok());
     let openid = text(message, "FromUserName").unwrap_or_default();
     let name = text(message, "Event").or_else(|| text(message, "MsgType")).unwrap_or_default();
+    if name.is_empty() && created_at.is_none() {
+        return None;
+    }
     let kind = match name.as_str() {
         "subscribe_msg_popup_event" => CallbackKind::Popup { answers: answers(message, "SubscribeMsgPopupEvent")? },
         "subscribe_msg_change_event" => CallbackKind::Change { answers: answers(message, "SubscribeMsgChangeEvent")? },
