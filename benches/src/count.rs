@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tidepost::stack::ANY_PORT;
 use tidepost::stack::aws::{StandIns, Store};
-use tidepost::stack::host::functions::HttpFunction;
+use tidepost::stack::host::functions::{HttpFunction, QueueFunction};
 use tidepost::stack::simulators::Running;
 use tidepost::stack::stop::Stop;
 use tidepost_io::clock::Clock;
@@ -78,15 +78,18 @@ pub struct Channel {
 /// # Errors
 /// When something does not go as it should: then there is nothing to count.
 pub async fn channel(rules: usize) -> Result<Channel> {
-    let ground = Ground::start().await?;
+    let ground = Ground::start(Some(START)).await?;
     let counted = ground.count(rules).await;
     ground.stop().await;
     counted
 }
 
-struct Ground {
-    place: Place,
-    meter: Meter,
+/// Functions on metered stand-ins.
+pub struct Ground {
+    /// The functions.
+    pub place: Place,
+    /// Sees what they ask for.
+    pub meter: Meter,
     mailbox: Mailbox,
     stand_ins: StandIns,
     simulators: Running,
@@ -94,9 +97,16 @@ struct Ground {
 }
 
 impl Ground {
-    async fn start() -> Result<Self> {
+    /// Starts everything; the clock begins at `start`, or is the machine's.
+    ///
+    /// # Errors
+    /// When a part does not start.
+    pub async fn start(start: Option<&str>) -> Result<Self> {
         let (stop, meter) = (Stop::default(), Meter::default());
-        let clock = Clock::starting_at(START.parse::<Timestamp>()?);
+        let clock = match start {
+            Some(start) => Clock::starting_at(start.parse::<Timestamp>()?),
+            None => Clock::system(),
+        };
         let stand_ins = StandIns::start(&Store::Memory, ANY_PORT).await?;
         let simulators = Running::start(ANY_PORT, &clock, 1.0, 1, &stop).await?;
         let metered = proxy::start(http_client()?, stand_ins.url(), meter.clone(), stop.clone()).await?;
@@ -105,7 +115,8 @@ impl Ground {
         Ok(Self { place, meter, mailbox, stand_ins, simulators, stop })
     }
 
-    async fn stop(self) {
+    /// Ends everything.
+    pub async fn stop(self) {
         self.stop.begin();
         self.simulators.abort();
         drop(self.place);
@@ -144,7 +155,7 @@ impl Ground {
             shop.consent(round, 1, &name).await?;
             shop.enqueue(round, &name, WORTH).await?;
             for event in self.place.queued(PEOPLE, 64).await? {
-                self.place.dispatch(event).await?;
+                self.place.feed(QueueFunction::Dispatch, event).await?;
             }
             self.mailbox.take(PEOPLE).await?;
         }
@@ -161,7 +172,7 @@ impl Ground {
         shop.enqueue(index, &name, MEASURED_WORTH).await?;
         let enqueue = self.counted(PEOPLE)?;
         for event in self.place.queued(PEOPLE, batch).await? {
-            self.place.dispatch(event).await?;
+            self.place.feed(QueueFunction::Dispatch, event).await?;
         }
         let dispatch = self.counted(PEOPLE)?;
         let delivered = shop.accepted().await? - accepted;

@@ -1,7 +1,6 @@
 //! Processor time of one dispatched message, against a plain loop that does the least that such a message needs. Stores and
 //! simulators are in another process.
 
-use std::process::Stdio;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -9,12 +8,12 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use tidepost::stack::aws::resources::TABLE;
+use tidepost::stack::host::functions::QueueFunction;
 use tidepost_io::clock::Clock;
 use tidepost_io::platform::wechat::client::SEND_PATH;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
 
 use crate::place::Place;
+use crate::processes::Stores;
 use crate::shop::{CHANNEL, GOODS, PAGE, Shop, openid, template};
 use crate::{Result, progress};
 
@@ -84,7 +83,7 @@ async fn dispatch<'a>(shop: &'a Shop<'a>) -> Result<impl Future<Output = Result<
     let events = shop.place.queued(shop.people, BATCH).await?;
     Ok(async move {
         for event in events {
-            shop.place.dispatch(event).await?;
+            shop.place.feed(QueueFunction::Dispatch, event).await?;
         }
         Ok(())
     })
@@ -188,29 +187,4 @@ impl<'a> Plain<'a> {
 
 fn text(text: impl Into<String>) -> AttributeValue {
     AttributeValue::S(text.into())
-}
-
-/// Stores and simulators, in a process of their own that ends with this value.
-struct Stores {
-    aws: String,
-    simulators: String,
-    _process: Child,
-}
-
-#[derive(Deserialize)]
-struct Ready {
-    aws: String,
-    simulators: String,
-}
-
-impl Stores {
-    async fn start() -> Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["stores", "--memory", "--simulators", "127.0.0.1:0", "--json"]);
-        let mut process = command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
-        let output = process.stdout.take().ok_or("the stores have no output")?;
-        let line = BufReader::new(output).lines().next_line().await?.ok_or("the stores did not start")?;
-        let Ready { aws, simulators } = serde_json::from_str(&line)?;
-        Ok(Self { aws, simulators, _process: process })
-    }
 }

@@ -1,22 +1,32 @@
-//! Benchmarks: what a message costs in requests, in units and in processor time.
+//! Benchmarks: what a message costs in requests, in units and in processor time, and what campaigns make of windows.
 //!
 //! ```text
-//! count     requests and units, counted by the meter at the wire
+//! count     requests and units of messages, counted by the meter at the wire
+//! campaign  the same of a campaign, and its price
 //! cpu       processor time of dispatch against a plain loop
+//! edges     a campaign against windows in real time, its host killed now and then
+//! sweep     a look at very many people: time and memory
 //! meter/    the proxy before the stand-ins, and DynamoDB's prices
 //! mailbox   keeps the platform's events until they are wanted
 //! place     the functions with their clients, invoked by their own events
 //! shop      an account, its channel and its people
+//! prices    what requests and units cost
+//! processes stores and hosts of their own
 //! report    the tables, and their place in docs/BENCHMARKS.md
 //! ```
 
+mod campaign;
 mod count;
 mod cpu;
+mod edges;
 mod mailbox;
 mod meter;
 mod place;
+mod prices;
+mod processes;
 mod report;
 mod shop;
+mod sweep;
 
 use std::process::ExitCode;
 
@@ -26,28 +36,41 @@ use tokio::runtime::Builder;
 /// Anything that goes wrong ends the benchmarks.
 type Result<T> = std::result::Result<T, lambda_runtime::Error>;
 
-/// Measures what a message costs. Without a subcommand: everything.
+/// Measures what messages and campaigns cost. Without a subcommand: everything, in about three quarters of an hour.
 #[derive(Debug, Parser)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     /// Put the tables into docs/BENCHMARKS.md too
-    #[arg(long)]
+    #[arg(long, global = true)]
     write: bool,
-    #[command(flatten)]
-    cpu: CpuArgs,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  tidepost-bench --write
+  tidepost-bench cpu --messages 500 --rounds 1
+  tidepost-bench edges --people 3000 --windows 3 --kills 1";
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Only requests and units
+    /// Requests and units of messages and consents
     Count,
-    /// Only processor time
+    /// Requests, units and price of a campaign
+    Campaign,
+    /// Processor time of a message
     Cpu(CpuArgs),
-    /// Stores and simulators for `cpu`, in a process of their own
+    /// A campaign against windows of a minute, in real time
+    Edges(edges::Args),
+    /// A look at very many people
+    Sweep(sweep::Args),
+    /// Stores and simulators, in a process of their own
     #[command(hide = true)]
     Stores(tidepost::commands::stores::Args),
+    /// A host of the functions, in a process of its own
+    #[command(hide = true)]
+    Up(tidepost::commands::up::Args),
 }
 
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -58,17 +81,6 @@ struct CpuArgs {
     /// Rounds of each way
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-}
-
-impl Cli {
-    /// What to type to get the same again.
-    fn command_line(&self) -> String {
-        let mut words = "cargo run --release -p tidepost-benches".to_owned();
-        if self.write {
-            words.push_str(" -- --write");
-        }
-        words
-    }
 }
 
 fn main() -> ExitCode {
@@ -83,29 +95,52 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<()> {
-    let title = report::machine(&cli.command_line());
-    match cli.command {
-        None => {
-            let figures = [title, count()?, cpu(cli.cpu)?].join("\n");
-            println!("{figures}");
-            if cli.write { report::write(&figures) } else { Ok(()) }
+    let commands = match cli.command {
+        Some(Command::Stores(args)) => return Ok(threads()?.block_on(args.run())?),
+        Some(Command::Up(args)) => return Ok(threads()?.block_on(args.run())?),
+        Some(Command::Sweep(args)) if args.is_once() => {
+            println!("{}", serde_json::to_string(&args.look()?)?);
+            return Ok(());
         }
-        Some(Command::Count) => {
-            println!("{title}\n{}", count()?);
-            Ok(())
+        Some(command) => vec![command],
+        None => everything(),
+    };
+    for command in commands {
+        let (part, figures) = measure(command)?;
+        println!("{figures}");
+        if cli.write {
+            report::write(part, &figures)?;
         }
-        Some(Command::Cpu(args)) => {
-            println!("{title}\n{}", cpu(args)?);
-            Ok(())
-        }
-        Some(Command::Stores(args)) => Ok(Builder::new_multi_thread().enable_all().build()?.block_on(args.run())?),
     }
+    Ok(())
+}
+
+/// All parts, as their own commands measure them when nothing else is said.
+fn everything() -> Vec<Command> {
+    let parts = ["count", "campaign", "cpu", "sweep", "edges"];
+    parts.into_iter().filter_map(|part| Cli::try_parse_from(["tidepost-bench", part]).ok()?.command).collect()
+}
+
+/// The name of a part of the page, and what stands there.
+fn measure(command: Command) -> Result<(&'static str, String)> {
+    let title = report::machine(&std::env::args().skip(1).collect::<Vec<_>>());
+    let (part, figures) = match command {
+        Command::Count => ("count", count()?),
+        Command::Campaign => ("campaign", report::campaign(&threads()?.block_on(campaign::count())?)),
+        Command::Cpu(args) => ("cpu", cpu(args)?),
+        Command::Edges(args) => ("edges", report::edges(&threads()?.block_on(args.measure())?)),
+        Command::Sweep(args) => ("sweep", report::sweep(&threads()?.block_on(args.measure())?)),
+        Command::Stores(_) | Command::Up(_) => return Err("not a measurement".into()),
+    };
+    Ok((part, format!("{title}\n{figures}")))
+}
+
+fn threads() -> Result<tokio::runtime::Runtime> {
+    Ok(Builder::new_multi_thread().enable_all().build()?)
 }
 
 fn count() -> Result<String> {
-    let channels = Builder::new_multi_thread()
-        .enable_all()
-        .build()?
+    let channels = threads()?
         .block_on(async { Ok::<_, lambda_runtime::Error>([count::channel(1).await?, count::channel(2).await?]) })?;
     Ok(report::counts(&channels))
 }

@@ -9,11 +9,11 @@ use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message};
 use http::Method;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tidepost::stack::aws::resources::{self, QueueSettings, Resources, TABLE};
+use tidepost::stack::aws::resources::{self, Queue, QueueSettings, Resources, TABLE};
 use tidepost::stack::aws::{REGION, sdk_config};
 use tidepost::stack::host::event;
 use tidepost::stack::host::event::http::{Answer, Call};
-use tidepost::stack::host::functions::HttpFunction;
+use tidepost::stack::host::functions::{HttpFunction, QueueFunction, ScheduledFunction};
 use tidepost_io::app::App;
 use tidepost_io::auth::Role;
 use tidepost_io::clock::Clock;
@@ -136,46 +136,71 @@ impl Place {
         Err(format!("{method} {path}: {status} {}", String::from_utf8_lossy(&body)).into())
     }
 
-    /// Takes what is on the queue and deletes it, as an event source mapping would; one event for each `batch` messages.
+    /// Takes what is on the queue of messages and deletes it, as an event source mapping would; one event for each `batch`
+    /// messages.
     ///
     /// # Errors
     /// When fewer than `count` messages come.
     pub async fn queued(&self, count: usize, batch: usize) -> Result<Vec<SqsEvent>> {
+        let queue = &self.resources.now;
         let mut messages: Vec<Message> = Vec::with_capacity(count);
         while messages.len() < count {
-            let receive = self.sqs.receive_message().queue_url(&self.resources.now.url);
-            let answer = receive.max_number_of_messages(RECEIVE_MAX).wait_time_seconds(1).send().await?;
-            let received = answer.messages.unwrap_or_default();
+            let received = self.receive(queue, 1).await?;
             if received.is_empty() {
                 return Err(format!("the queue holds {} messages instead of {count}", messages.len()).into());
             }
-            self.delete(&received).await?;
             messages.extend(received);
         }
-        let event = |batch: &[Message]| Ok(serde_json::from_str(&event::sqs::event(batch, &self.resources.now.arn))?);
-        messages.chunks(batch).map(event).collect()
+        messages.chunks(batch).map(|batch| event_of(queue, batch)).collect()
     }
 
-    async fn delete(&self, messages: &[Message]) -> Result<()> {
+    /// The next task of a sweep, or of a campaign's sends, if one is there.
+    ///
+    /// # Errors
+    /// When the queue does not answer.
+    pub async fn next_task(&self, function: QueueFunction) -> Result<Option<SqsEvent>> {
+        let queue = match function {
+            QueueFunction::Dispatch => &self.resources.bulk,
+            QueueFunction::Sweep => &self.resources.sweep,
+        };
+        let received = self.receive_up_to(queue, 1, 0).await?;
+        if received.is_empty() { Ok(None) } else { Ok(Some(event_of(queue, &received)?)) }
+    }
+
+    async fn receive(&self, queue: &Queue, wait_seconds: i32) -> Result<Vec<Message>> {
+        self.receive_up_to(queue, RECEIVE_MAX, wait_seconds).await
+    }
+
+    async fn receive_up_to(&self, queue: &Queue, count: i32, wait_seconds: i32) -> Result<Vec<Message>> {
+        let receive = self.sqs.receive_message().queue_url(&queue.url);
+        let answer = receive.max_number_of_messages(count).wait_time_seconds(wait_seconds).send().await?;
+        let received = answer.messages.unwrap_or_default();
+        if !received.is_empty() {
+            self.delete(queue, &received).await?;
+        }
+        Ok(received)
+    }
+
+    async fn delete(&self, queue: &Queue, messages: &[Message]) -> Result<()> {
         let entries = messages.iter().enumerate().map(|(index, message)| {
             let entry = DeleteMessageBatchRequestEntry::builder().id(index.to_string());
             entry.receipt_handle(message.receipt_handle().unwrap_or_default()).build()
         });
         let entries = entries.collect::<std::result::Result<Vec<_>, _>>()?;
-        let delete = self.sqs.delete_message_batch().queue_url(&self.resources.now.url);
+        let delete = self.sqs.delete_message_batch().queue_url(&queue.url);
         delete.set_entries(Some(entries)).send().await?;
         Ok(())
     }
 
-    /// One invocation of dispatch.
+    /// One invocation of a function that a queue feeds.
     ///
     /// # Errors
-    /// When a message goes back to the queue.
-    pub async fn dispatch(&self, event: SqsEvent) -> Result<()> {
-        let answer = tidepost_dispatch::handle(&self.app, event).await?;
+    /// When something goes back to the queue.
+    pub async fn feed(&self, function: QueueFunction, event: SqsEvent) -> Result<()> {
+        let answer = function.handle(&self.app, event).await?;
         match answer.batch_item_failures.len() {
             0 => Ok(()),
-            back => Err(format!("{back} messages went back to the queue").into()),
+            back => Err(format!("{back} tasks went back to the queue").into()),
         }
     }
 
@@ -186,7 +211,7 @@ impl Place {
     pub async fn release(&self) -> Result<()> {
         let event = event::schedule::event("benchmark", "tidepost-release", REGION, self.app.clock.now(), &json!({}));
         let event: EventBridgeEvent<Value> = serde_json::from_str(&event)?;
-        tidepost_release::handle(&self.app, event).await
+        ScheduledFunction::Release.handle(&self.app, event).await
     }
 
     /// Lets time pass until `span` from now, and on to the middle of a minute: far from the edges of windows.
@@ -200,4 +225,8 @@ impl Place {
     pub fn now(&self) -> Timestamp {
         self.app.clock.now()
     }
+}
+
+fn event_of(queue: &Queue, messages: &[Message]) -> Result<SqsEvent> {
+    Ok(serde_json::from_str(&event::sqs::event(messages, &queue.arn))?)
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use http::Method;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidepost::stack::host::functions::HttpFunction;
@@ -56,18 +56,39 @@ pub struct Shop<'a> {
 }
 
 impl<'a> Shop<'a> {
-    /// Sets up both sides: a channel with so many quota rules, events sent to `callbacks` where that is given.
+    /// Sets up both sides: a channel with so many quota rules, so wide that nothing waits; events are sent to `callbacks`
+    /// where that is given.
     ///
     /// # Errors
     /// When one of the sides refuses.
     pub async fn open(place: &'a Place, rules: usize, people: usize, callbacks: Option<&str>) -> Result<Self> {
+        let wide = json!([{"id": "month", "unit": "message", "limit": 1_000_000_000, "calendar": "month"}]);
+        Self::set_up(place, people, account(callbacks, &wide), &wide_channel(rules)).await
+    }
+
+    /// Sets up both sides with the same one window, of so many calls in a minute.
+    ///
+    /// # Errors
+    /// When one of the sides refuses.
+    pub async fn open_narrow(place: &'a Place, people: usize, narrow: Narrow) -> Result<Self> {
+        let Narrow { limit, rate_per_second, skew_milliseconds } = narrow;
+        // What comes too much is counted and not refused: an overshoot shows whatever became of the call.
+        let window = json!([{"id": "minute", "unit": "call", "limit": limit, "seconds": 60, "enforce": false}]);
+        let channel = json!({
+            "rate_limit_per_second": rate_per_second, "skew_milliseconds": skew_milliseconds,
+            "quota_rules": [{"id": "minute", "unit": "call", "limit": limit, "window": {"seconds": 60}}],
+        });
+        Self::set_up(place, people, account(None, &window), &channel).await
+    }
+
+    async fn set_up(place: &'a Place, people: usize, account: Value, changes: &Value) -> Result<Self> {
         let secrets = tempfile::tempdir()?;
         for (name, secret) in SECRETS {
             std::fs::write(secrets.path().join(name), secret)?;
         }
-        place.simulator(Method::PUT, &format!("apps/{APP_ID}"), &account(callbacks)).await?;
+        place.simulator(Method::PUT, &format!("apps/{APP_ID}"), &account).await?;
         let path = format!("/v1/channels/{CHANNEL}");
-        let channel = channel(secrets.path(), rules);
+        let channel = channel(secrets.path(), changes);
         place.api(HttpFunction::Admin, "PUT", &path, &[], &channel).await?;
         for number in 0..TEMPLATES {
             let fields: Vec<Value> = FIELDS.iter().map(|key| json!({"key": key})).collect();
@@ -162,6 +183,51 @@ impl<'a> Shop<'a> {
         stream::iter((0..self.people).map(ask)).buffer_unordered(CONCURRENCY).try_collect().await
     }
 
+    /// Starts a campaign for everybody who consented to template 0; returns its id.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn campaign(&self, until: Timestamp) -> Result<String> {
+        let [order, goods] = FIELDS;
+        // Nothing that happens may stop it: what is measured is what it reaches.
+        let brake = json!({"error_rate": 1.0, "refusal_rate": 1.0, "complaints": 2});
+        let body = json!({"channel": CHANNEL, "name": "Spring", "template": template(0), "topic": "sales",
+            "data": {order: "S1", goods: GOODS}, "page": PAGE, "until": until, "brake": brake,
+            "segment": format!("grant('{}')", template(0))});
+        let made = self.place.api(HttpFunction::Enqueue, "POST", "/v1/campaigns", &[], &body).await?;
+        let id = made.get("id").and_then(Value::as_str).ok_or("a campaign without an id")?.to_owned();
+        let start = format!("/v1/campaigns/{id}/start");
+        self.place.api(HttpFunction::Enqueue, "POST", &start, &[], &json!({})).await?;
+        Ok(id)
+    }
+
+    /// How many people a campaign has come to an end with, by outcome.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn campaign_count(&self, campaign: &str, outcome: &str) -> Result<u64> {
+        let path = format!("/v1/campaigns/{campaign}");
+        let shown = self.place.api(HttpFunction::Enqueue, "GET", &path, &[], &json!({})).await?;
+        Ok(shown.pointer(&format!("/counts/{outcome}")).and_then(Value::as_u64).unwrap_or(0))
+    }
+
+    /// Everything of one of the platform's lists about the account.
+    ///
+    /// # Errors
+    /// When the simulator does not answer.
+    pub async fn truth(&self, list: &str) -> Result<Vec<Value>> {
+        let (mut all, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let path = format!("apps/{APP_ID}/{list}?limit=1000{cursor}");
+            let page = self.place.simulator(Method::GET, &path, &json!({})).await?;
+            all.extend(page.get("items").and_then(Value::as_array).into_iter().flatten().cloned());
+            match page.get("next_cursor").and_then(Value::as_str) {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return Ok(all),
+            }
+        }
+    }
+
     /// How many messages the platform has accepted so far, by its own count.
     ///
     /// # Errors
@@ -174,8 +240,19 @@ impl<'a> Shop<'a> {
     }
 }
 
-/// The account at the platform. Its one window is as wide as it gets and only counts.
-fn account(callbacks: Option<&str>) -> Value {
+/// The window of both sides.
+#[derive(Clone, Copy, Debug)]
+pub struct Narrow {
+    /// Calls in a minute.
+    pub limit: usize,
+    /// Calls in a second.
+    pub rate_per_second: usize,
+    /// How far apart clocks may be.
+    pub skew_milliseconds: u32,
+}
+
+/// The account at the platform.
+fn account(callbacks: Option<&str>, windows: &Value) -> Value {
     let [(_, secret), (_, token), (_, aes_key)] = SECRETS;
     let content = FIELDS.map(|field| format!("内容:{{{{{field}.DATA}}}}")).join("\n");
     let template = |number| json!({"priTmplId": template(number), "title": "订单通知", "content": content, "type": 2});
@@ -183,13 +260,12 @@ fn account(callbacks: Option<&str>) -> Value {
         "secret": secret, "token": token, "encoding_aes_key": aes_key, "pages": [PAGE],
         "callback": callbacks.map(|url| json!({"url": url, "mode": "safe", "format": "xml"})),
         "templates": (0..TEMPLATES).map(template).collect::<Vec<_>>(),
-        "windows": [{"id": "month", "unit": "message", "limit": 1_000_000_000, "calendar": "month"}],
+        "windows": windows,
     })
 }
 
-/// The channel in Tidepost: windows and rate so wide that nothing waits.
-fn channel(secrets: &Path, rules: usize) -> Value {
-    let secret = |name: &str| format!("file:{}", secrets.join(name).display());
+/// Windows and rate so wide that nothing waits.
+fn wide_channel(rules: usize) -> Value {
     let rules: Vec<Value> = [
         json!({"id": "daily", "unit": "message", "limit": 1_000_000, "window": {"calendar": "day"}}),
         json!({"id": "minute", "unit": "call", "limit": 100_000, "window": {"seconds": 60}}),
@@ -197,11 +273,21 @@ fn channel(secrets: &Path, rules: usize) -> Value {
     .into_iter()
     .take(rules)
     .collect();
-    json!({
+    json!({"rate_limit_per_second": 1_000_000, "quota_rules": rules})
+}
+
+/// The channel in Tidepost; `changes` are its windows and rate.
+fn channel(secrets: &Path, changes: &Value) -> Value {
+    let secret = |name: &str| format!("file:{}", secrets.join(name).display());
+    let mut channel = json!({
         "platform": "wechat_mini", "app_id": APP_ID, "secret_ref": secret("secret"),
         "callback": {"mode": "safe", "token_ref": secret("token"), "encoding_aes_key_ref": secret("aes_key")},
-        "rate_limit_per_second": 1_000_000, "quota_rules": rules, "policy": {"quiet_hours": null, "caps": []},
-    })
+        "policy": {"quiet_hours": null, "caps": []},
+    });
+    if let (Some(channel), Some(changes)) = (channel.as_object_mut(), changes.as_object()) {
+        channel.extend(changes.clone());
+    }
+    channel
 }
 
 fn expect_each(answer: &Value, statuses: &[&str]) -> Result<()> {

@@ -8,6 +8,7 @@
 )]
 
 mod end_to_end;
+mod fields;
 mod simulation;
 mod tidy;
 mod wechatpy;

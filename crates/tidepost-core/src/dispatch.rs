@@ -96,7 +96,7 @@ pub fn reserve(case: &Case<'_>, nonce: Nonce, held: Option<&Payment>) -> Step {
 fn repeat_hold(case: &Case<'_>, first: &RecentSend) -> Option<Hold> {
     // The ledger keeps whole seconds, rounded down: one more makes the pause never too short.
     let until = plus_seconds(first.reserved_at(), REPEAT_SECONDS + 1);
-    let reason = || Reason::new(ReasonCode::Timeout, "the first try is unknown, and its event may still come");
+    let reason = || Reason::new(ReasonCode::InFlight, "the first try is unknown, and its event may still come");
     (case.now < until).then(|| wait_or_refuse(case.offer, until, Some(reason())))
 }
 

@@ -1,6 +1,7 @@
 //! One delivery: a batch of one channel's messages under one nonce.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use futures::stream::{self, StreamExt};
@@ -12,7 +13,7 @@ use tidepost_core::ids::{MessageId, Nonce, SubscriberId};
 use tidepost_core::message::{Message, Standing};
 use tidepost_core::outcome::Ending;
 use tidepost_core::person::Person;
-use tidepost_core::quota::{Leased, Need, Shortage};
+use tidepost_core::quota::{Leased, Need, Quota, Shortage};
 use tidepost_core::reason::{Reason, ReasonCode};
 use tidepost_core::time::plus_seconds;
 use tidepost_io::app::App;
@@ -56,6 +57,8 @@ pub struct Delivery<'a> {
     pub in_flight: &'a Semaphore,
     /// When the calls of this delivery have their turn.
     pub turns: Turns,
+    /// Calls under the present lease that the platform did not find too many.
+    pub taken: AtomicU32,
     /// The outcomes so far.
     pub book: Book,
     /// The access token in use.
@@ -109,6 +112,7 @@ impl<'a> Delivery<'a> {
             ends_at: plus_seconds(app.clock.now(), BUDGET_SECONDS),
             in_flight,
             turns: Turns::default(),
+            taken: AtomicU32::new(0),
             book: Book::default(),
             token: Mutex::new(Secret::new(String::new())),
             halt: Mutex::default(),
@@ -178,9 +182,13 @@ impl Delivery<'_> {
         let lines: Vec<_> = lines.into_iter().map(|line| Box::pin(self.send_line(line, leased.use_by))).collect();
         let unspent = stream::iter(lines).buffer_unordered(IN_FLIGHT_MAX);
         let unspent: u32 = unspent.fold(0, |sum, one| async move { sum + one }).await;
-        if leased.has_entry {
-            let back = self.app.store.update_quota(self.channel, |quota| quota.give_back(lease, unspent)).await;
-            if let Err(error) = back {
+        let taken = self.taken.swap(0, Ordering::Relaxed);
+        if leased.has_entry || leased.is_slowed {
+            let close = |quota: &Quota| {
+                let closed = quota.give_back(lease, unspent);
+                closed.as_ref().unwrap_or(quota).sped_up(&self.state.channel, taken).or(closed)
+            };
+            if let Err(error) = self.app.store.update_quota(self.channel, close).await {
                 tracing::warn!(channel = self.channel, unspent, %error, "units could not be given back and stay unused");
             }
         }

@@ -167,6 +167,8 @@ fn unknown_events_and_messages_are_other() {
         json!({"FromUserName": "o1", "CreateTime": 1, "MsgType": "text", "MsgId": 4_561_255_354_251_345_929_u64});
     let expected = Other { event: "text".to_owned(), message_id: Some("4561255354251345929".to_owned()) };
     assert_eq!(event_of(&text.to_string()).kind, expected);
+    let undated = json!({"FromUserName": "o1", "MsgType": "event", "Event": "debug_demo"});
+    assert_eq!(event_of(&undated.to_string()).created_at, now());
     // A third-party platform's push names no person.
     assert!(matches!(event_of("<xml><AppId>wx</AppId><CreateTime>1</CreateTime></xml>").kind, Other { .. }));
 }

@@ -1,0 +1,69 @@
+//! What requests and units cost: list prices of us-east-1, on demand, without the free tier. China regions bill in CNY by
+//! lists of their own.
+
+use serde::Deserialize;
+
+/// The prices, as data.
+const PRICES: &str = include_str!("../prices.json");
+
+/// Prices in USD of a million.
+#[derive(Debug, Deserialize)]
+struct Prices {
+    /// Write units of DynamoDB.
+    write_units: f64,
+    /// Read units of DynamoDB.
+    read_units: f64,
+    /// Requests of SQS.
+    sqs_requests: f64,
+    /// Invocations of Lambda.
+    invocations: f64,
+    /// GB-seconds of Lambda on arm64.
+    gigabyte_seconds: f64,
+}
+
+/// Memory of a function, in GB, and how long it runs for each message of a flight, in seconds: 200 people in the two seconds
+/// around their starts.
+const GIGABYTES: f64 = 0.25;
+const SECONDS_PER_MESSAGE: f64 = 2.0 / 200.0;
+
+/// What one message uses.
+#[derive(Clone, Copy, Debug)]
+pub struct Used {
+    /// Write units.
+    pub write_units: f64,
+    /// Read units.
+    pub read_units: f64,
+    /// Requests of SQS.
+    pub sqs_requests: f64,
+}
+
+/// What a million messages cost.
+#[must_use]
+pub fn table(used: &Used, invocations: f64) -> String {
+    let Ok(prices) = serde_json::from_str::<Prices>(PRICES) else { return String::new() };
+    let compute = GIGABYTES * SECONDS_PER_MESSAGE;
+    let rows = [
+        ("DynamoDB, writes", used.write_units * prices.write_units),
+        ("DynamoDB, reads", used.read_units * prices.read_units),
+        ("SQS", used.sqs_requests * prices.sqs_requests),
+        ("Lambda, invocations", invocations * prices.invocations),
+        ("Lambda, time of dispatch", compute * prices.gigabyte_seconds),
+    ];
+    let sum: f64 = rows.iter().map(|(_, price)| price).sum();
+    let row = |(what, price): (&str, f64)| format!("| {what} | {price:.4} |");
+    let head = ["", "| of a million messages | USD |", "| --- | ---: |"].map(str::to_owned);
+    head.into_iter().chain(rows.map(row)).chain([row(("together", sum))]).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prices_can_be_read_and_are_added_up() {
+        let used = Used { write_units: 1.0, read_units: 0.0, sqs_requests: 0.0 };
+        let table = table(&used, 0.0);
+        assert!(table.contains("| DynamoDB, writes | 0.6250 |"), "{table}");
+        assert!(table.contains("| together | 0.6"), "{table}");
+    }
+}
