@@ -1,5 +1,7 @@
 //! `POST /v1/messages`.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidepost_core::decide::{Case, decide, wait_for_room};
@@ -7,6 +9,7 @@ use tidepost_core::digest;
 use tidepost_core::ids::MessageId;
 use tidepost_core::invalid::Invalid;
 use tidepost_core::message::{IDEMPOTENCY_SECONDS, Message, MessageRequest, Standing, summary};
+use tidepost_core::outcome::Ending;
 use tidepost_core::receipt::Entry;
 use tidepost_core::time::plus_seconds;
 use tidepost_io::app::App;
@@ -28,11 +31,15 @@ pub async fn accept(app: &App, request: &Request) -> Answer {
     if let Some(answer) = told_before(app, id, &body_hash, now).await? {
         return Ok(answer);
     }
-    let (message, is_new) = store(app, id, wanted, body_hash.clone(), now).await?;
-    let is_ours = async || Ok::<_, Problem>(app.store.message(id).await?.is_some_and(|row| row == message));
+    let (row, ending, is_new) = store(app, id, wanted, body_hash.clone(), now).await?;
+    let is_ours = async || Ok::<_, Problem>(app.store.message(id).await?.is_some_and(|known| known == row));
     if !is_new && !is_ours().await? {
         return told_before(app, id, &body_hash, now).await?.ok_or_else(|| Problem::unavailable("try again"));
     }
+    let message = match ending {
+        None => row,
+        Some(ending) => close(app, id, row, ending, now).await?,
+    };
     // Also when the write had succeeded unheard and its own repetition found the row.
     start(app, id, &message).await;
     Ok(told(id, &message))
@@ -82,14 +89,15 @@ fn told(id: MessageId, message: &Message) -> aws_lambda_events::apigw::ApiGatewa
     answer_json(202, &body)
 }
 
-/// Checks the message, decides what will happen to it as things are, and stores both.
+/// Checks the message, decides what will happen to it as things are, and stores it. Returns its row and, where it will not be
+/// sent, how it ends: until that is written down its row is open.
 async fn store(
     app: &App,
     id: MessageId,
     wanted: MessageRequest,
     body_hash: String,
     now: Timestamp,
-) -> Result<(Message, bool), Problem> {
+) -> Result<(Message, Option<Ending>, bool), Problem> {
     let unknown = |field: &str, what: &str| {
         let message = format!("there is no such {what}; create it first");
         Problem::invalid(vec![Invalid::new(field, format!("{what}_unknown"), message)])
@@ -104,18 +112,26 @@ async fn store(
     let case =
         Case { person: person.person(), offer: &offer, channel: &state.channel, health: &state.health, template, now };
     let hold = decide(&case).or_else(|| wait_for_room(&case, &quota));
-    message.answer = hold.map_or(Standing::Queued, Standing::held);
-    if let Standing::Ended { ending, .. } = &message.answer {
-        // The receipt first: nobody looks after a row that is over. What a try before this one left decides.
-        let standing = app.store.put_ending(&message, Entry { id, at: now, ending: ending.clone() }).await?;
-        message.answer = Standing::Ended { ending: standing.ending, sent_at: None };
-        // What will never be sent is not kept.
-        message.data.clear();
-        message.page = None;
-    }
+    let (answer, ending) = match hold.map_or(Standing::Queued, Standing::held) {
+        Standing::Ended { ending, .. } => (Standing::Queued, Some(ending)),
+        answer => (answer, None),
+    };
+    message.answer = answer;
     // Near a week's turn another function may be about to store the same message under the other week's id.
     let is_new = app.store.put_message(id, id.across_the_turn(now), &message).await?;
-    Ok((message, is_new))
+    Ok((message, ending, is_new))
+}
+
+/// Ends a message that will not be sent: its receipt, then its row, which nobody looks after from then on. The open row came
+/// before both, so that the hour in which it counts does not depend on how often it was tried; what dies between is found
+/// by the walk over the messages.
+async fn close(app: &App, id: MessageId, row: Message, ending: Ending, now: Timestamp) -> Result<Message, Problem> {
+    let standing = app.store.put_ending(&row, Entry { id, at: now, ending }).await?;
+    let answer = Standing::Ended { ending: standing.ending, sent_at: None };
+    // What will never be sent is not kept.
+    let closed = Message { answer, data: BTreeMap::new(), page: None, ..row };
+    app.store.rewrite_message(id, &closed).await?;
+    Ok(closed)
 }
 
 /// Puts a stored message on its way. What fails here is made good by the walk over the messages.
