@@ -21,6 +21,9 @@ const LONG_TERM: usize = 2;
 /// How long an occurrence of one that recurs lasts, in minutes.
 const PERIOD_MINUTES: i64 = 5;
 
+/// The platform says that there is no consent.
+const NO_CONSENT: i64 = 43101;
+
 /// One campaign of a story.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -222,7 +225,9 @@ impl World {
 
     fn was_called(&self, key: &str, who: &Who) -> bool {
         let history = self.history();
-        history.calls.iter().any(|call| call.key == key && call.who == *who && matches!(call.heard, None | Some(0)))
+        // Unknown, delivered, or refused for good: the person has it behind them.
+        let is_final = |heard: Option<i64>| matches!(heard, None | Some(0 | NO_CONSENT));
+        history.calls.iter().any(|call| call.key == key && call.who == *who && is_final(call.heard))
     }
 
     /// What holds a campaign back from a person, by the API; that it does not know them is a reason too.
