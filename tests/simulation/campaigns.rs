@@ -101,7 +101,7 @@ fn command(story: &mut Story, key: &str, chance: &Chance) {
     at(begin, "start");
     // In the evening, or in the morning.
     let phase = if chance.is(0.5) { begin } else { MORNING_SECONDS as usize * 1_000 + 60_000 };
-    let later = phase + 20_000 + chance.below(180_000);
+    let later = phase + 3_000 + chance.below(120_000);
     match chance.below(4) {
         0 => at(later, "stop"),
         1 => at(later, "pause"),

@@ -54,7 +54,10 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let since = Instant::now();
-    let broken = runs::run(arguments.seed, arguments.seeds, size, None, |done| {
+    let broken = runs::run(arguments.seed, arguments.seeds, size, None, |done, broken| {
+        if let Some(broken) = broken {
+            println!("{}", broken.report());
+        }
         if done % 10 == 0 {
             eprintln!(
                 "{done} of {} seeds, {:.1} per second",
@@ -63,9 +66,6 @@ fn main() -> ExitCode {
             );
         }
     });
-    for one in &broken {
-        println!("{}", one.report());
-    }
     println!("{} of {} seeds held", arguments.seeds - broken.len() as u64, arguments.seeds);
     if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

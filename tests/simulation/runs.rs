@@ -39,9 +39,16 @@ pub fn history(seed: u64, size: Size, planted: Option<Planted>) -> History {
     runtime.expect("a runtime can be made").block_on(world::live(seed, size, planted))
 }
 
-/// Runs seeds from `first` on, on all processors; `told` hears how many are done. Returns the broken ones by seed.
+/// Runs seeds from `first` on, on all processors; `told` hears how many are done, and of each that broke something.
+/// Returns the broken ones by seed.
 #[must_use]
-pub fn run(first: u64, count: u64, size: Size, planted: Option<Planted>, told: impl Fn(u64) + Sync) -> Vec<Broken> {
+pub fn run(
+    first: u64,
+    count: u64,
+    size: Size,
+    planted: Option<Planted>,
+    told: impl Fn(u64, Option<&Broken>) + Sync,
+) -> Vec<Broken> {
     let (next, done) = (AtomicU64::new(0), AtomicU64::new(0));
     let one = |index: u64| {
         let seed = first + index;
@@ -51,8 +58,9 @@ pub fn run(first: u64, count: u64, size: Size, planted: Option<Planted>, told: i
             .spawn(move || checkers::check(&history(seed, size, planted)));
         let findings =
             run.expect("a thread can be made").join().unwrap_or_else(|_| vec!["the run panicked".to_owned()]);
-        told(done.fetch_add(1, Ordering::SeqCst) + 1);
-        (!findings.is_empty()).then_some(Broken { seed, findings })
+        let broken = (!findings.is_empty()).then_some(Broken { seed, findings });
+        told(done.fetch_add(1, Ordering::SeqCst) + 1, broken.as_ref());
+        broken
     };
     let work = || {
         let indices = std::iter::repeat_with(|| next.fetch_add(1, Ordering::SeqCst));

@@ -27,7 +27,7 @@ pub(super) fn check(history: &History) -> Vec<String> {
         broken.extend(ran.commands.iter().enumerate().flat_map(|(at, _)| stopped(ran, at, &calls)));
         broken.extend(counts(ran, &calls, received));
         broken.extend(rolled_up(history, key, ran));
-        broken.extend(due(ran, &calls, is_used_up));
+        broken.extend(due(history, ran, &calls, is_used_up));
         broken.into_iter().map(|line| format!("{key}: {line}")).collect::<Vec<_>>()
     };
     history.campaigns.iter().flat_map(one).collect()
@@ -139,14 +139,21 @@ fn rolled_up(history: &History, key: &str, ran: &Ran) -> Vec<String> {
     differing.map(|(outcome, count)| format!("{count} {outcome}, the metrics say {}", rolled_up(outcome))).collect()
 }
 
-/// At rest whoever it still is for and who did not get it is held back by something that the API names.
-fn due(ran: &Ran, calls: &[&Call], is_used_up: bool) -> Option<String> {
+/// At rest whoever it still is for and who did not get it is held back by something that the API names. With a person their
+/// tags are erased: it is for them no more.
+fn due(history: &History, ran: &Ran, calls: &[&Call], is_used_up: bool) -> Option<String> {
     let shown = ran.shown[0].as_ref().filter(|shown| shown["status"] == "running")?;
     if ran.is_even || ran.period.is_some() || is_used_up {
         return None;
     }
-    let unexplained: Vec<&Who> =
-        ran.held_back.iter().filter(|(_, reason)| reason.is_none()).map(|(who, _)| who).collect();
+    let is_erased = |who: &Who| {
+        let person = history.people.iter().find(|person| person.subscribers.contains(who));
+        person.is_some_and(|person| super::is_erased(history, person))
+    };
+    let unexplained: Vec<&Who> = (ran.held_back.iter())
+        .filter(|(who, reason)| reason.is_none() && !is_erased(who))
+        .map(|(who, _)| who)
+        .collect();
     // A delivery may have died between reservation and call: then the outcome is unknown, and counted.
     let stays = |call: &&&Call| matches!(call.heard, None | Some(0 | NO_CONSENT));
     let called: BTreeSet<&Who> = calls.iter().filter(stays).map(|call| &call.who).collect();

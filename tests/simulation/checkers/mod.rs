@@ -8,10 +8,15 @@ mod overshoot;
 mod respect;
 mod rollups;
 
-use crate::history::History;
+use crate::history::{History, Person, Wanted};
 
 /// How far apart clocks are at the most, in milliseconds.
 const SKEW: i64 = 2_000;
+
+/// Whether somebody ever asked to be forgotten: what is known of them goes then, and the question is not when exactly.
+fn is_erased(history: &History, person: &Person) -> bool {
+    history.wishes.iter().any(|wish| wish.what == Wanted::Erasure && person.subscribers.contains(&wish.who))
+}
 
 type Check = fn(&History) -> Vec<String>;
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::SKEW;
+use super::{SKEW, is_erased};
 use crate::history::{Call, History, Milliseconds, Person, Wanted, Who};
 
 const HOUR: i64 = 3_600_000;
@@ -34,10 +34,6 @@ pub(super) fn check(history: &History) -> Vec<String> {
     }
     broken.extend(caps_and_gaps(history));
     broken
-}
-
-fn is_erased(history: &History, person: &Person) -> bool {
-    history.wishes.iter().any(|wish| wish.what == Wanted::Erasure && person.subscribers.contains(&wish.who))
 }
 
 fn night(history: &History, person: &Person, call: &Call, slack: i64) -> Option<String> {
