@@ -68,7 +68,7 @@ pub fn run(
     };
     let workers = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let mut broken: Vec<Broken> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(&work)).collect();
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
         workers.into_iter().flat_map(|worker| worker.join().expect("a worker does not panic")).collect()
     });
     broken.sort_by_key(|broken| broken.seed);
