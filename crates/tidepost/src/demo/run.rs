@@ -23,7 +23,7 @@ use crate::stack::{Options, Stack};
 const CONCURRENCY: usize = 32;
 
 /// How fast idle spans pass.
-const SPEED: f64 = 200_000.0;
+const SPEED: f64 = 10_000_000.0;
 
 /// What the demo found.
 #[derive(Debug)]
