@@ -114,6 +114,9 @@ async fn the_best_go_first_when_a_window_cannot_hold_all() {
     let first = received(&shop).await;
     assert_eq!(first.len(), 40, "{first:?}");
     assert!(set(&first).is_superset(&set(&gold)), "{first:?}");
+    let waiting = tin.iter().find(|openid| !first.contains(openid)).unwrap();
+    let held = shop.api.get(&format!("/v1/channels/scarce/subscribers/{waiting}/held-back")).await.body;
+    assert_eq!(held["items"][0]["reason"], "quota_window", "{held}");
     let edge = at("2026-11-21T13:00:00+08:00");
     world.pass_until(edge + 2.minutes()).await;
     let all = received(&shop).await;
