@@ -2,6 +2,7 @@
 
 mod callback;
 mod campaign_api;
+mod campaign_crash;
 mod campaigns;
 mod crash;
 mod dead_letters;
