@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use crate::client::{Call, Client, ClientArgs};
 use crate::commands::Failure;
 use crate::demo::checks::{Findings, Ledger, Told, check};
-use crate::demo::print;
 use crate::demo::shop::{self, APP_ID, CHANNEL, Limits, SECRETS, SHIPPING};
 use crate::demo::story::{Customer, OPENING, Story, Telling, invent};
 use crate::demo::truth::{Simulator, Truth};
+use crate::demo::{print, sale};
 use crate::stack::aws::resources::QueueSettings;
 use crate::stack::data::AdminKey;
 use crate::stack::{Options, Stack};
@@ -25,7 +25,24 @@ const CONCURRENCY: usize = 32;
 /// How fast idle spans pass.
 const SPEED: f64 = 10_000_000.0;
 
-/// What the demo found.
+/// What both parts of the demo found.
+#[derive(Debug)]
+pub struct Demo {
+    /// The shop's evening.
+    pub shop: Report,
+    /// The campaigns.
+    pub sale: sale::run::Report,
+}
+
+impl Demo {
+    /// How often invariants were broken in all.
+    #[must_use]
+    pub fn findings(&self) -> Findings {
+        self.shop.findings.and(&self.sale.findings)
+    }
+}
+
+/// What the first part found.
 #[derive(Debug)]
 pub struct Report {
     /// The story that was told.
@@ -42,7 +59,7 @@ pub struct Report {
 ///
 /// # Errors
 /// [`Failure`] when the stack cannot start or something refuses what the story needs.
-pub async fn run(people: usize, seed: u64, shows_progress: bool) -> Result<Report, Failure> {
+pub async fn run(people: usize, seed: u64, shows_progress: bool) -> Result<Demo, Failure> {
     let folder = secrets_folder()?;
     let opening: Timestamp = OPENING.parse().map_err(|_| Failure::No("the opening is no time".to_owned()))?;
     let options = Options {
@@ -56,7 +73,7 @@ pub async fn run(people: usize, seed: u64, shows_progress: bool) -> Result<Repor
     };
     let stack = Stack::start(options).await?;
     let teller = Teller::new(&stack, opening, shows_progress)?;
-    let told = teller.tell(&stack, invent(people, seed), folder.path(), Limits::for_people(people)).await;
+    let told = teller.tell_all(&stack, people, seed, folder.path()).await;
     stack.stop().await;
     told
 }
@@ -70,11 +87,11 @@ fn secrets_folder() -> Result<tempfile::TempDir, Failure> {
 }
 
 /// Everyone who acts in the story.
-struct Teller {
-    api: Client,
-    simulator: Simulator,
+pub(super) struct Teller {
+    pub(super) api: Client,
+    pub(super) simulator: Simulator,
     opening: Timestamp,
-    shows_progress: bool,
+    pub(super) shows_progress: bool,
 }
 
 impl Teller {
@@ -91,6 +108,18 @@ impl Teller {
             opening,
             shows_progress,
         })
+    }
+
+    async fn tell_all(
+        &self,
+        stack: &Stack,
+        people: usize,
+        seed: u64,
+        folder: &std::path::Path,
+    ) -> Result<Demo, Failure> {
+        let shop = self.tell(stack, invent(people, seed), folder, Limits::for_people(people)).await?;
+        let sale = self.hold_sale(stack, sale::app::people_beside(people), seed, folder).await?;
+        Ok(Demo { shop, sale })
     }
 
     async fn tell(
@@ -198,7 +227,7 @@ impl Teller {
         let ledger: Ledger =
             self.all(&story.people, &bar, |person| self.grants(person)).await?.into_iter().flatten().collect();
         let metrics = self.metrics().await?;
-        let truth = self.simulator.truth().await?;
+        let truth = self.simulator.truth(APP_ID).await?;
         let findings = check(&story, &told, &ledger, &metrics, &truth);
         Ok(Report { story, told, truth, findings })
     }
@@ -238,11 +267,11 @@ impl Teller {
         Ok(answer.get("rows").and_then(Value::as_array).into_iter().flatten().filter_map(row).collect())
     }
 
-    fn bar(&self, what: &str, length: usize) -> ProgressBar {
+    pub(super) fn bar(&self, what: &str, length: usize) -> ProgressBar {
         print::bar(what, length, self.shows_progress)
     }
 
-    async fn all<'a, T: 'a, R, F>(
+    pub(super) async fn all<'a, T: 'a, R, F>(
         &self,
         items: impl IntoIterator<Item = &'a T>,
         bar: &ProgressBar,
