@@ -8,5 +8,6 @@
 )]
 
 mod end_to_end;
+mod fields;
 mod tidy;
 mod wechatpy;

@@ -148,7 +148,7 @@ impl Meter {
 }
 
 /// Operations of SQS that the functions use; SQS charges requests and nothing else.
-const SQS: [&str; 2] = ["SendMessage", "SendMessageBatch"];
+const SQS: [&str; 4] = ["SendMessage", "SendMessageBatch", "ReceiveMessage", "DeleteMessage"];
 
 impl State {
     /// The larger of old and new item is charged; when the condition fails, the old one.

@@ -113,6 +113,7 @@ pub enum CallbackMode {
     /// In the clear, signed without the body.
     Plain,
     /// In the clear and encrypted; only the encrypted part counts.
+    #[serde(alias = "compatible")]
     Compat,
     /// Encrypted.
     Safe,

@@ -14,7 +14,7 @@ use crate::decide::{Case, Hold, Offer, caps, decide, wait_or_refuse};
 use crate::grant::Payment;
 use crate::ids::{MessageId, Nonce};
 use crate::outcome::{Ending, PlatformWord};
-use crate::person::{Person, counter_key};
+use crate::person::{ITEM_MAX_BYTES, Person, counter_key};
 use crate::reason::{Reason, ReasonCode};
 use crate::reply::{Answer, CallResult, QuotaPeriod, Reply, RetryReason};
 use crate::sends::{Mark, RecentSend, second, second_rounded_up};
@@ -96,7 +96,7 @@ pub fn reserve(case: &Case<'_>, nonce: Nonce, held: Option<&Payment>) -> Step {
 fn repeat_hold(case: &Case<'_>, first: &RecentSend) -> Option<Hold> {
     // The ledger keeps whole seconds, rounded down: one more makes the pause never too short.
     let until = plus_seconds(first.reserved_at(), REPEAT_SECONDS + 1);
-    let reason = || Reason::new(ReasonCode::Timeout, "the first try is unknown, and its event may still come");
+    let reason = || Reason::new(ReasonCode::InFlight, "the first try is unknown, and its event may still come");
     (case.now < until).then(|| wait_or_refuse(case.offer, until, Some(reason())))
 }
 
@@ -199,23 +199,45 @@ pub fn never_again(person: &Person, id: MessageId) -> Option<Person> {
 }
 
 /// What the person's memory says of a message that is to end without a call.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Uncalled {
-    /// Nobody reserved it: it ends, and nothing was sent.
-    Never,
-    /// Its first try is unknown, and there will be no second.
-    FirstTry,
+    /// Nobody reserved it: it ends and nothing was sent, once the item is swapped for this one. `None` where nobody can
+    /// reserve it, because the person was erased.
+    Never(Option<Box<Person>>),
+    /// Its first try, of the hour given, is unknown, and there will be no second once the item is swapped.
+    FirstTry(Box<Person>, Timestamp),
     /// A delivery has it or had it, perhaps another since the item was last read: that delivery tells how it ended.
     Elsewhere,
+    /// Nothing more can be remembered of this person: the walk over the messages ends it, when nobody sends it any more.
+    NoRoom,
 }
 
-/// Tells what the end of a message without a call means.
+/// Ends a message, accepted at `accepted_at`, that `nonce` will not call for. As reserving it would be, that is one swap of
+/// the person's item: of a delivery that sends it and one that ends it, one is first.
 #[must_use]
-pub fn uncalled(person: &Person, id: MessageId) -> Uncalled {
-    match person.sends.find(id).map(|send| send.mark) {
-        None => Uncalled::Never,
-        Some(Mark::MayRepeat) => Uncalled::FirstTry,
+pub fn uncalled(person: &Person, offer: &Offer, accepted_at: Timestamp, nonce: Nonce, now: Timestamp) -> Uncalled {
+    match person.sends.find(offer.id) {
+        Some(first) if first.mark == Mark::MayRepeat => {
+            let mut ended = person.clone();
+            ended.sends.mark(offer.id, first.nonce, Mark::Told);
+            Uncalled::FirstTry(Box::new(ended), first.hour())
+        }
         Some(_) => Uncalled::Elsewhere,
+        None if person.erased_at.is_some() => Uncalled::Never(None),
+        None => {
+            let mut ended = person.remembered(now);
+            ended.sends.remember(RecentSend {
+                id: offer.id,
+                nonce,
+                at: second(accepted_at),
+                not_after: second_rounded_up(offer.not_after),
+                mark: Mark::Unsent,
+                hours_before: 0,
+            });
+            // Half of the room is kept for what is sent.
+            let has_room = ended.size_bytes() <= ITEM_MAX_BYTES / 2;
+            if has_room { Uncalled::Never(Some(Box::new(ended))) } else { Uncalled::NoRoom }
+        }
     }
 }
 
@@ -355,6 +377,39 @@ mod tests {
             Step::Swap(reserved) => reserved.person,
             other => panic!("not reserved: {other:?}"),
         }
+    }
+
+    #[test]
+    fn of_sending_and_ending_only_one_happens() {
+        let (channel, health, template) = (shop(), Health::default(), template());
+        let (offer, fresh) = (offer("a"), person(5));
+        let end = |person: &Person| uncalled(person, &offer, at(NOON), Nonce([2; 8]), at(NOON));
+        assert_eq!(end(&reserved(&fresh, &offer, NOON)), Uncalled::Elsewhere);
+        let Uncalled::Never(Some(ended)) = end(&fresh) else { panic!("nobody had reserved it") };
+        assert_eq!(ended.sends.last_at(), None, "it counts for no gap");
+        let case = Case {
+            person: &ended,
+            offer: &offer,
+            channel: &channel,
+            health: &health,
+            template: &template,
+            now: at(NOON),
+        };
+        assert!(matches!(reserve(&case, Nonce([1; 8]), None), Step::Elsewhere(_)));
+        assert_eq!(end(&ended), Uncalled::Elsewhere, "it is ended once");
+    }
+
+    #[test]
+    fn a_second_try_that_never_comes_is_ended_in_the_hour_of_the_first() {
+        let offer = offer("a");
+        let first = reserved(&person(5), &offer, NOON);
+        let waiting = may_repeat(&first, offer.id, Nonce([1; 8])).unwrap();
+        let later = at("2026-11-21T14:30:00+08:00");
+        let Uncalled::FirstTry(ended, hour) = uncalled(&waiting, &offer, at(NOON), Nonce([2; 8]), later) else {
+            panic!("its first try is unknown")
+        };
+        assert_eq!(hour, at(NOON));
+        assert_eq!(ended.sends.find(offer.id).unwrap().mark, Mark::Told);
     }
 
     #[test]

@@ -35,9 +35,12 @@ pub struct Grant {
     /// How often the person said no of late: what was paid before is not given back.
     #[serde(rename = "r", default, skip_serializing_if = "is_zero")]
     withdrawals: u8,
-    /// Second of the epoch of the last no.
+    /// Second of the epoch at which the last no was heard.
     #[serde(rename = "w", default, skip_serializing_if = "is_zero")]
     withdrawn_at: i64,
+    /// Second of the epoch at which it was said: a consent that is heard later and was given before counts no more.
+    #[serde(rename = "n", default, skip_serializing_if = "is_zero")]
+    refused_at: i64,
 }
 
 /// A number of one-time consents that were given alike.
@@ -97,6 +100,8 @@ impl Consent {
 /// How and where a consent was given.
 #[derive(Clone, Debug, Default)]
 pub struct Terms {
+    /// When it was given, as its teller says; `None` for now.
+    pub given_at: Option<Timestamp>,
     /// When it ends.
     pub expires_at: Option<Timestamp>,
     /// Where in the mini-program it was given.
@@ -169,6 +174,9 @@ impl Grant {
     /// Counts one accepted consent. Returns whether it granted anything, that is, whether the other source had not
     /// told of it before.
     pub fn accept(&mut self, source: Source, kind: TemplateKind, terms: Terms, now: Timestamp) -> bool {
+        if terms.given_at.is_some_and(|at| at.as_second() < self.refused_at) {
+            return false;
+        }
         let lead = self.settled_lead(now);
         let (step, is_news) = match source {
             Source::Event => (1, lead >= 0),
@@ -216,12 +224,13 @@ impl Grant {
         self.lots.sort_by_key(|lot| lot.expires_at.unwrap_or(i64::MAX));
     }
 
-    /// The person said no: nothing granted before may be used.
-    pub fn withdraw(&mut self, now: Timestamp) {
+    /// The person said no at `refused_at`: nothing granted before may be used.
+    pub fn withdraw(&mut self, refused_at: Timestamp, now: Timestamp) {
         *self = Self {
             used: self.used,
             withdrawals: self.withdrawals.wrapping_add(1),
             withdrawn_at: now.as_second(),
+            refused_at: refused_at.as_second().max(self.refused_at),
             ..Self::default()
         };
     }
@@ -307,6 +316,7 @@ impl Grant {
         self.suspicion = self.suspicion.max(other.suspicion);
         self.withdrawals = self.withdrawals.max(other.withdrawals);
         self.withdrawn_at = self.withdrawn_at.max(other.withdrawn_at);
+        self.refused_at = self.refused_at.max(other.refused_at);
         self.used = match (self.used, other.used) {
             (Some(a), Some(b)) if a.0 == b.0 => Some((a.0, a.1.saturating_add(b.1))),
             (a, b) => a.max(b),

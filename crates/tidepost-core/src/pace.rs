@@ -7,8 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::campaign::{Campaign, Pace};
 use crate::category::Category;
 use crate::channel::{Channel, Policy};
-use crate::choice::is_drawn;
-use crate::time::{DailyHours, Period, plus_milliseconds};
+use crate::time::{DailyHours, Period};
 
 /// What there is to spend in a slot: the part of the windows' time that one release plans.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -92,15 +91,6 @@ pub struct Ration {
     pub units: u64,
     /// People it has left.
     pub remaining: u64,
-}
-
-impl Ration {
-    /// Whether a person is among those whom the campaign wants to reach in this slot. The
-    /// [`lot`](crate::choice::lot) must be drawn with a seed of campaign and slot, so that others' turn comes in the next.
-    #[must_use]
-    pub fn reaches(&self, lot: u64) -> bool {
-        is_drawn(lot, self.units, self.remaining)
-    }
 }
 
 /// The budget of a slot. It is never more than the windows' room without what single messages need, nor than the rate
@@ -232,38 +222,12 @@ fn ceiling(limit: u32) -> u32 {
     limit.max(1).saturating_mul(1_000)
 }
 
-/// How long the walk over a channel's people takes before the plan of a window stands: learned, so that release begins
-/// early enough.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
-pub struct WalkTime(
-    /// Milliseconds.
-    u32,
-);
-
-/// How far ahead release looks besides the walk, in milliseconds: two of its own minutes and what queues take.
-const LOOK_AHEAD_MILLISECONDS: i64 = 150_000;
-
-impl WalkTime {
-    /// What is known after a walk took `milliseconds`: a longer one counts at once, shorter ones bit by bit, since being
-    /// late costs more than being early.
-    #[must_use]
-    pub fn after(self, milliseconds: u32) -> Self {
-        Self(milliseconds.max(self.0 - self.0 / 8 + milliseconds / 8))
-    }
-
-    /// Until when release looks for opening windows at `now`.
-    #[must_use]
-    pub fn horizon(self, now: Timestamp) -> Timestamp {
-        plus_milliseconds(now, LOOK_AHEAD_MILLISECONDS + i64::from(self.0))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::campaign::tests::campaign;
     use crate::channel::tests::shop;
-    use crate::time::plus_seconds;
+    use crate::time::{plus_milliseconds, plus_seconds};
     use proptest::prelude::*;
 
     fn at(text: &str) -> Timestamp {
@@ -322,17 +286,6 @@ mod tests {
     }
 
     #[test]
-    fn a_ration_reaches_its_part_of_the_people() {
-        let ration = Ration { units: 100, remaining: 1_000 };
-        let person = |number: u32| crate::ids::SubscriberId::new("shop", format!("o{number}"));
-        let reached =
-            (0..10_000).filter(|number| ration.reaches(crate::choice::lot(b"c_1/8", &person(*number)))).count();
-        assert!((900..1_100).contains(&reached), "{reached}");
-        assert!(!Ration { units: 0, remaining: 9 }.reaches(0));
-        assert!(Ration { units: 9, remaining: 9 }.reaches(u64::MAX));
-    }
-
-    #[test]
     fn quiet_and_other_than_best_hours_do_not_count() {
         let (mut channel, day) = (shop(), slot(86_400));
         let open = |channel: &Channel, best: Option<&[DailyHours]>| {
@@ -386,18 +339,6 @@ mod tests {
         assert_eq!(serde_json::from_str::<AdaptiveRate>(&stored).unwrap(), rate);
         assert_eq!(rate.per_second(10), 10.0, "the owner lowered the limit");
         assert!(!rate.is_reduced(10));
-    }
-
-    #[test]
-    fn a_long_walk_is_learned_at_once_and_forgotten_slowly() {
-        let now = at("2026-11-21T08:00:00Z");
-        let ahead =
-            |walk: WalkTime| walk.horizon(now).as_millisecond() - now.as_millisecond() - LOOK_AHEAD_MILLISECONDS;
-        let long = WalkTime::default().after(8_000);
-        assert_eq!(ahead(long), 8_000);
-        assert_eq!(ahead(long.after(800)), 7_100);
-        let settled = (0..100).fold(long, |walk, _| walk.after(800));
-        assert!((800..=810).contains(&ahead(settled)));
     }
 
     proptest! {

@@ -14,7 +14,7 @@ use crate::grant::{Consent, Grant, Source, Terms};
 use crate::ids::{SubscriberId, check_id};
 use crate::invalid::Invalid;
 use crate::purchase::Purchases;
-use crate::sends::{ENTRY_SIZE_BYTES, Mark, RecentSends};
+use crate::sends::{ENTRY_SIZE_BYTES, RecentSends};
 use crate::size::size_bytes;
 use crate::template::TemplateKind;
 use crate::time::{day_number, zone};
@@ -167,7 +167,7 @@ impl Person {
     #[must_use]
     pub fn remembered(&self, now: Timestamp) -> Self {
         let mut person = self.clone();
-        for send in person.sends.forget(now).into_iter().filter(|send| send.mark != Mark::Refused) {
+        for send in person.sends.forget(now).into_iter().filter(|send| send.may_arrive()) {
             if let Some(campaign) = send.id.campaign() {
                 person.activity.note_received(campaign, send.at);
             }
@@ -197,17 +197,27 @@ impl Person {
         if self.seen.contains(heard.event) {
             return vec![HeardStatus::Duplicate; heard.answers.len()];
         }
-        let consents = heard.answers.iter().any(|answer| answer.consent == Consent::Accept);
-        if self.erased_at.is_some() && !consents {
-            self.seen.add(heard.event, now);
-            return vec![HeardStatus::Recorded { available: 0 }; heard.answers.len()];
-        }
-        if self.erased_at.is_some() {
+        if let Some(erased_at) = self.erased_at {
+            // A consent of before, that is told of late, went with the person. Platforms tell whole seconds.
+            let is_new = |answer: &Answer| answer.given_at(now).as_second() >= erased_at;
+            if !heard.answers.iter().any(|answer| answer.consent == Consent::Accept && is_new(answer)) {
+                self.seen.add(heard.event, now);
+                return vec![HeardStatus::Recorded { available: 0 }; heard.answers.len()];
+            }
             *self = Self { seen: std::mem::take(&mut self.seen), ..Self::new(id) };
         }
         self.seen.add(heard.event, now);
         let subscriber = self.subscriber_mut(id);
         heard.answers.iter().map(|answer| subscriber.answer(answer, heard.source, now)).collect()
+    }
+
+    /// Events that would be forgotten before their time if `count` more were heard. Empty as long as none was.
+    #[must_use]
+    pub fn events_leaving(&self, count: usize, now: Timestamp) -> Vec<[u8; 8]> {
+        let mut seen = self.seen.clone();
+        seen.forget(now);
+        let beyond = (seen.0.len() + count).saturating_sub(SEEN_MAX);
+        seen.0.iter().take(beyond).map(|(event, _)| *event).collect()
     }
 
     /// Takes over everything that is known of `other`, who turned out to be the same person.
@@ -293,9 +303,8 @@ impl Subscriber {
                 if granted { HeardStatus::Granted { available } } else { HeardStatus::Recorded { available } }
             }
             Consent::Reject => {
-                if let Some(grant) = self.grants.get_mut(&answer.template) {
-                    grant.withdraw(now);
-                }
+                // Also where nothing was granted: the consent that this no takes back may be told of later.
+                self.grants.entry(answer.template.clone()).or_default().withdraw(answer.given_at(now), now);
                 self.grants.retain(|_, grant| !grant.is_spent(now));
                 HeardStatus::Recorded { available: 0 }
             }
@@ -338,6 +347,12 @@ pub struct Answer {
     pub consent: Consent,
     /// How and where it was given.
     pub terms: Terms,
+}
+
+impl Answer {
+    fn given_at(&self, now: Timestamp) -> Timestamp {
+        self.terms.given_at.unwrap_or(now)
+    }
 }
 
 /// What came of an answer. `available` is what may be sent now.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::category::Category;
 use crate::channel::{Channel, QuotaRule, Unit, Window};
+use crate::pace::AdaptiveRate;
 use crate::reason::{Reason, ReasonCode};
 use crate::reply::QuotaPeriod;
 use crate::time::{Calendar, Period, fixed_period, plus_milliseconds, plus_seconds};
@@ -51,6 +52,9 @@ pub struct Quota {
     /// When the next call may start under the channel's rate, in microseconds of the epoch.
     #[serde(rename = "n", default)]
     next_start: i64,
+    /// How fast the platform takes calls, where that is slower than the channel's own limit.
+    #[serde(rename = "s", default, skip_serializing_if = "is_zero")]
+    rate: AdaptiveRate,
     /// Units of campaigns, each for a day.
     #[serde(rename = "b", default, skip_serializing_if = "Vec::is_empty")]
     broadcasts: Vec<broadcast::Broadcast>,
@@ -124,6 +128,8 @@ pub struct Leased {
     pub use_by: Timestamp,
     /// Whether an entry tells whose the units are, so that they can be given back.
     pub has_entry: bool,
+    /// Whether the channel calls more slowly than its limit, so that it is worth telling which calls were taken.
+    pub is_slowed: bool,
 }
 
 impl Leased {
@@ -293,11 +299,42 @@ impl Quota {
         next
     }
 
-    /// Keeps the channel's calls from starting before `until`, but for those that have their start already.
+    /// Keeps the channel's calls from starting before `until`, but for those that have their start already, and halves
+    /// its rate: the platform says that it calls too often.
     #[must_use]
-    pub fn resting(&self, until: Timestamp) -> Option<Self> {
-        let until = until.as_microsecond();
-        (self.next_start < until).then(|| Self { next_start: until, ..self.clone() })
+    pub fn slowed(
+        &self,
+        channel: &Channel,
+        until: Timestamp,
+        round_trip_milliseconds: i64,
+        now: Timestamp,
+    ) -> Option<Self> {
+        let next = Self {
+            next_start: self.next_start.max(until.as_microsecond()),
+            rate: self.rate.after_error(channel.rate_limit_per_second, round_trip_milliseconds, now),
+            ..self.clone()
+        };
+        (next != *self).then_some(next)
+    }
+
+    /// Calls per second that the platform is known to take.
+    #[must_use]
+    pub fn rate_per_second(&self, channel: &Channel) -> f64 {
+        self.rate.per_second(channel.rate_limit_per_second)
+    }
+
+    /// Time between two starts under that rate.
+    #[must_use]
+    pub fn spacing_microseconds(&self, channel: &Channel) -> i64 {
+        self.rate.spacing_microseconds(channel.rate_limit_per_second)
+    }
+
+    /// Lets a slowed channel call faster again after calls that the platform took; `None` when it is not slowed.
+    #[must_use]
+    pub fn sped_up(&self, channel: &Channel, taken: u32) -> Option<Self> {
+        let limit = channel.rate_limit_per_second;
+        (taken > 0 && self.rate.is_reduced(limit))
+            .then(|| Self { rate: self.rate.after_successes(limit, taken), ..self.clone() })
     }
 
     /// Notes how many calls the platform counts in the window that it closed and that no rule describes; `None` when
@@ -356,7 +393,8 @@ impl Quota {
     #[must_use]
     pub fn rate_start(&self, channel: &Channel, index: u32, now: Timestamp) -> Timestamp {
         let first = now.as_microsecond().max(self.next_start);
-        let start = first.saturating_add(spacing_microseconds(channel).saturating_mul(i64::from(index)));
+        let spacing = self.spacing_microseconds(channel);
+        let start = first.saturating_add(spacing.saturating_mul(i64::from(index)));
         Timestamp::from_microsecond(start).unwrap_or(Timestamp::MAX)
     }
 
@@ -488,7 +526,7 @@ impl Quota {
         use_by: Timestamp,
         now: Timestamp,
     ) -> Result<Leased, Shortage> {
-        let spacing_microseconds = spacing_microseconds(channel);
+        let spacing_microseconds = self.spacing_microseconds(channel);
         let first_start = now.as_microsecond().max(self.next_start);
         let last_start = use_by.min(plus_milliseconds(now, RATE_AHEAD_MILLISECONDS)).as_microsecond() - 1;
         if first_start > last_start {
@@ -505,6 +543,7 @@ impl Quota {
             spacing_microseconds,
             use_by,
             has_entry: false,
+            is_slowed: self.rate.is_reduced(channel.rate_limit_per_second),
         })
     }
 }
@@ -576,11 +615,6 @@ fn platform_rule(what: QuotaPeriod) -> QuotaRule {
         window: Window::Calendar(calendar),
         basic_share: 0.0,
     }
-}
-
-/// Time between two starts under the channel's rate.
-fn spacing_microseconds(channel: &Channel) -> i64 {
-    1_000_000 / i64::from(channel.rate_limit_per_second.max(1))
 }
 
 fn plus_microseconds(time: Timestamp, microseconds: i64) -> Timestamp {

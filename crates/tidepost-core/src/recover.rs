@@ -115,6 +115,14 @@ fn is_known(receipt: Option<&Entry>) -> bool {
 
 fn settle_reserved(message: &Message, send: &RecentSend, receipt: Option<&Entry>, now: Timestamp) -> Recovery {
     let is_past = is_past(message, now);
+    if send.mark == Mark::Unsent {
+        // Whoever ended it writes receipt and row, or died before.
+        return match receipt {
+            _ if !is_past => Recovery::Leave,
+            None => end_unsent(message),
+            Some(entry) => Recovery::Settle { ending: entry.ending.clone(), sent_at: None, needs_receipt: false },
+        };
+    }
     if let Some(entry) = receipt {
         // Until the deadline the row is left alone: a late word may still better it.
         return if is_past {
@@ -211,6 +219,25 @@ mod tests {
             panic!()
         };
         assert_eq!(ending.reason.unwrap().code, ReasonCode::Crash);
+    }
+
+    #[test]
+    fn what_was_ended_without_a_call_never_becomes_unknown() {
+        let message = message();
+        let send = RecentSend {
+            id: crate::ids::MessageId::derive("shop", "k", "1", message.accepted_at),
+            nonce: crate::ids::Nonce([1; 8]),
+            at: crate::sends::second(message.accepted_at),
+            not_after: crate::sends::second(message.deadline),
+            mark: Mark::Unsent,
+            hours_before: 0,
+        };
+        let step = |now| recover(&message, Some(&send), None, false, TRANSIT_SECONDS, at(now));
+        assert_eq!(step("2026-11-21T10:00:09Z"), Recovery::Leave);
+        let Recovery::Settle { ending, sent_at: None, needs_receipt: true } = step("2026-11-21T10:00:10Z") else {
+            panic!()
+        };
+        assert_eq!(ending.outcome, Outcome::Refused);
     }
 
     #[test]

@@ -36,6 +36,12 @@ impl RecentSend {
     pub fn hour(&self) -> Timestamp {
         plus_seconds(hour_of(self.reserved_at()), -3_600 * i64::from(self.hours_before))
     }
+
+    /// Whether it arrived, as far as anybody knows, or still may.
+    #[must_use]
+    pub fn may_arrive(&self) -> bool {
+        !matches!(self.mark, Mark::Refused | Mark::Unsent)
+    }
 }
 
 /// What a reservation's entry says of its future.
@@ -49,8 +55,11 @@ pub enum Mark {
     MayRepeat,
     /// The second try of a `basic` message.
     Repeated,
-    /// Its first outcome was unknown, and the platform's event told it before a second try.
+    /// Its first outcome was unknown, and there will be no second try: the platform's event told it, or its time went by.
     Told,
+    /// It was ended without a call: nobody may reserve it any more. Its time and nonce are those of the receipt that says
+    /// why.
+    Unsent,
 }
 
 /// How long an entry outlives its `not_after`, in seconds: until the walk over the messages has settled it. To a walk that
@@ -79,13 +88,13 @@ impl RecentSends {
     /// What was reserved from `from` until `until` and was or may be called for, oldest first.
     pub fn called_between(&self, from: Timestamp, until: Timestamp) -> impl Iterator<Item = &RecentSend> {
         let span = from.as_second()..=until.as_second();
-        self.0.iter().filter(move |send| send.mark != Mark::Refused && span.contains(&i64::from(send.at)))
+        self.0.iter().filter(move |send| send.may_arrive() && span.contains(&i64::from(send.at)))
     }
 
     /// When the last send was reserved that was not refused.
     #[must_use]
     pub fn last_at(&self) -> Option<Timestamp> {
-        let last = self.0.iter().filter(|send| send.mark != Mark::Refused).map(|send| send.at).max()?;
+        let last = self.0.iter().filter(|send| send.may_arrive()).map(|send| send.at).max()?;
         Timestamp::from_second(i64::from(last)).ok()
     }
 
@@ -149,11 +158,12 @@ impl Mark {
             Self::MayRepeat => 2,
             Self::Repeated => 3,
             Self::Told => 4,
+            Self::Unsent => 5,
         }
     }
 
     fn from_code(code: u8) -> Option<Self> {
-        let all = [Self::Reserved, Self::Refused, Self::MayRepeat, Self::Repeated, Self::Told];
+        let all = [Self::Reserved, Self::Refused, Self::MayRepeat, Self::Repeated, Self::Told, Self::Unsent];
         all.into_iter().find(|mark| mark.code() == code)
     }
 }

@@ -276,8 +276,11 @@ impl Field {
         if value.trim().is_empty() {
             return Err(Invalid::new(at, "field_empty", "must not be empty"));
         }
-        if value.chars().any(char::is_control) {
+        if value.chars().any(breaks_lines) {
             return Err(Invalid::new(at, "field_malformed", "must not contain line breaks or control characters"));
+        }
+        if value.chars().any(is_emoji) {
+            return Err(Invalid::new(at, "field_malformed", "must not contain emoji: the platform may refuse them"));
         }
         let Some(kind) = FieldType::of(&self.key) else {
             return Err(Invalid::new(at, "field_type_unknown", "the field's type is not known; correct the template"));
@@ -387,13 +390,13 @@ impl FieldType {
             Self::Number => is_decimal(value),
             Self::Letter => characters.all(|c| c.is_ascii_alphabetic()),
             Self::Symbol => characters.all(is_symbol),
-            Self::CharacterString => !characters.any(is_chinese),
+            Self::CharacterString => characters.all(|c| c.is_ascii_alphanumeric() || c == ' ' || is_symbol(c)),
             Self::Time => is_range(value, |part| is_moment(part, true)),
             Self::Date => is_range(value, |part| is_moment(part, false)),
             Self::Amount => is_amount(value),
-            Self::PhoneNumber => characters.all(|c| c.is_ascii_digit() || is_symbol(c)),
+            Self::PhoneNumber => is_phone_number(value),
             Self::CarNumber => is_car_number(value),
-            Self::Name => !characters.any(|c| c.is_ascii_digit()),
+            Self::Name => characters.all(|c| c.is_ascii_alphabetic() || is_chinese(c) || c == ' ' || is_symbol(c)),
             Self::Phrase => characters.all(is_chinese),
         }
     }
@@ -410,21 +413,36 @@ impl FieldType {
                 "a date such as 2019年10月1日 or 2019-10-01, with or without a time, two joined by ~ for a range"
             }
             Self::Amount => "one currency sign and at most 10 digits, such as ￥36.00, or digits and 元",
-            Self::PhoneNumber => "digits and symbols",
-            Self::CarNumber => "a plate number; only the first and the last character may be Chinese",
+            Self::PhoneNumber => "digits, with ASCII symbols between them",
+            Self::CarNumber => "letters and digits; only the first and the last character may be Chinese",
             Self::Name => "letters, Chinese or symbols, without digits",
             Self::Phrase => "Chinese characters only",
         }
     }
 }
 
+/// Control characters, and the two separators that are none and break lines all the same.
+fn breaks_lines(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+/// Pictographs, and what joins and styles them: how the platform counts them is not confirmed (platforms.md A3).
+fn is_emoji(c: char) -> bool {
+    matches!(c, '\u{1f000}'..='\u{1fbff}' | '\u{200d}' | '\u{20e3}' | '\u{fe0f}' | '\u{e0020}'..='\u{e007f}')
+}
+
 /// Whether a character is a Chinese ideograph.
 fn is_chinese(c: char) -> bool {
-    matches!(c, '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{323af}')
+    matches!(c, '\u{3007}' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{323af}')
 }
 
 fn is_symbol(c: char) -> bool {
-    !c.is_alphanumeric() && !c.is_whitespace()
+    !c.is_alphanumeric() && !c.is_whitespace() && !is_chinese(c)
+}
+
+fn is_phone_number(text: &str) -> bool {
+    let is_allowed = |c: char| c.is_ascii_digit() || (c.is_ascii() && is_symbol(c));
+    text.chars().all(is_allowed) && text.bytes().any(|byte| byte.is_ascii_digit())
 }
 
 fn is_decimal(text: &str) -> bool {
@@ -442,16 +460,17 @@ fn is_amount(text: &str) -> bool {
 fn is_car_number(text: &str) -> bool {
     let characters: Vec<char> = text.chars().collect();
     let last = characters.len().saturating_sub(1);
-    characters.iter().enumerate().all(|(index, c)| {
-        if is_chinese(*c) { index == 0 || index == last } else { c.is_ascii_alphanumeric() || is_symbol(*c) }
-    })
+    characters
+        .iter()
+        .enumerate()
+        .all(|(index, c)| if is_chinese(*c) { index == 0 || index == last } else { c.is_ascii_alphanumeric() })
 }
 
 fn is_range(text: &str, part: impl Fn(&str) -> bool) -> bool {
     let mut parts = text.split('~');
     let ends = (parts.next(), parts.next(), parts.next());
-    matches!(ends, (Some(one), None, None) if part(one.trim()))
-        || matches!(ends, (Some(from), Some(to), None) if part(from.trim()) && part(to.trim()))
+    matches!(ends, (Some(one), None, None) if part(one))
+        || matches!(ends, (Some(from), Some(to), None) if part(from) && part(to))
 }
 
 /// A date, a time, or a date and a time with a space between. A `time` field needs the time, a `date` field the date.
@@ -475,24 +494,38 @@ fn clock_digits(text: &str, needs_two: bool) -> Option<u32> {
     (fits && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok()).flatten()
 }
 
+/// `2019年10月1日`, or year, month and day, year and month, or month and day with one of the separators.
 fn is_date(text: &str) -> bool {
-    let plain = text.strip_suffix(['日', '月']).unwrap_or(text).replace(['年', '月', '/', '.'], "-");
-    let numbers: Option<Vec<u32>> = plain
-        .split('-')
-        .map(|part| part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse().ok()).flatten())
-        .collect();
-    let day_fits = |month: u32, day: u32| (1..=12).contains(&month) && (1..=31).contains(&day);
-    match numbers.as_deref() {
-        Some([year @ 1_000..=9_999, month, day]) => {
-            let parse = |number: u32| i8::try_from(number).ok();
-            let year = i16::try_from(*year).ok();
-            matches!((year, parse(*month), parse(*day)),
-                (Some(year), Some(month), Some(day)) if jiff::civil::Date::new(year, month, day).is_ok())
-        }
-        Some([1_000..=9_999, month]) => (1..=12).contains(month),
-        Some([month, day]) => day_fits(*month, *day),
-        _ => false,
+    let numbers = |parts: &[&str]| -> Option<Vec<i16>> {
+        let number = |part: &&str| part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse().ok()).flatten();
+        parts.iter().map(number).collect()
+    };
+    if let Some(rest) = text.strip_suffix('日') {
+        let parts: Vec<&str> = rest.split(['年', '月']).collect();
+        let is_in_order = rest.find('年') < rest.find('月');
+        return parts.len() == 3 && is_in_order && numbers(&parts).is_some_and(|numbers| is_day(&numbers));
     }
+    let Some(separator) = text.chars().find(|c| ['-', '/', '.'].contains(c)) else { return false };
+    let parts: Vec<&str> = text.split(separator).collect();
+    let has_widths = match parts.as_slice() {
+        [year, rest @ ..] if year.len() == 4 => rest.iter().all(|part| (1..=2).contains(&part.len())),
+        [month, day] => [month, day].iter().all(|part| (1..=2).contains(&part.len())),
+        _ => false,
+    };
+    has_widths && numbers(&parts).is_some_and(|numbers| is_day(&numbers))
+}
+
+/// Whether there is such a day or month. Without a year, 29 February may be one.
+fn is_day(numbers: &[i16]) -> bool {
+    const LEAP_YEAR: i16 = 2024;
+    let (year, month, day) = match *numbers {
+        [year, month, day] => (year, month, day),
+        [year, month] if year >= 1_000 => (year, month, 1),
+        [month, day] => (LEAP_YEAR, month, day),
+        _ => return false,
+    };
+    let small = |number: i16| i8::try_from(number).ok();
+    matches!((small(month), small(day)), (Some(month), Some(day)) if jiff::civil::Date::new(year, month, day).is_ok())
 }
 
 #[cfg(test)]
@@ -575,7 +608,8 @@ mod tests {
             ("date1", "2019年10月1日"),
             ("date1", "2018-01"),
             ("date1", "01-01"),
-            ("date1", "2018.01.01 10:00 ~ 2018/01/02"),
+            ("date1", "2018.01.01 10:00~2018/01/02"),
+            ("date1", "02-29"),
             ("amount1", "￥36.00"),
             ("amount1", "36元"),
             ("phone_number1", "+86-0766-66888866"),

@@ -13,6 +13,9 @@ pub const REFRESH_LEASE_MILLISECONDS: i64 = 10_000;
 /// Two forced refreshes are at least this far apart, in seconds (platforms.md A7).
 pub const FORCE_APART_SECONDS: i64 = 30;
 
+/// Forced refreshes in a day at the most. The platform allows 20 (platforms.md A7), and people may force some by hand.
+pub const FORCES_A_DAY: u8 = 15;
+
 /// A token's text, which no log shows.
 #[derive(Clone, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(transparent)]
@@ -50,6 +53,9 @@ pub struct TokenState {
     /// When it was last fetched by force, in seconds of the epoch.
     #[serde(rename = "f", default)]
     pub forced_at: i64,
+    /// The day that forced fetches were last counted in, in days of the epoch, and how many there were.
+    #[serde(rename = "n", default)]
+    pub forces: (i64, u8),
     /// Why the last fetch failed, if it did.
     #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
     pub failed_because: Option<String>,
@@ -89,10 +95,13 @@ impl TokenState {
             return TokenStep::Wait { until: plus_milliseconds(now, 100) };
         }
         // Normal mode first: it returns the platform's current token. Only when that is the rejected one is it forced.
-        let force = is_rejected && self.refresh_at == 0 && now.as_second() >= self.forced_at + FORCE_APART_SECONDS;
+        let forced_today = if self.forces.0 == day(now) { self.forces.1 } else { 0 };
+        let may_force = forced_today < FORCES_A_DAY && now.as_second() >= self.forced_at + FORCE_APART_SECONDS;
+        let force = is_rejected && self.refresh_at == 0 && may_force;
         let leased = Self {
             leased_until: plus_milliseconds(now, REFRESH_LEASE_MILLISECONDS).as_millisecond(),
             forced_at: if force { now.as_second() } else { self.forced_at },
+            forces: if force { (day(now), forced_today + 1) } else { self.forces },
             ..self.clone()
         };
         TokenStep::Fetch { leased, force }
@@ -113,6 +122,7 @@ impl TokenState {
             refresh_at: if same_again { 0 } else { plus_seconds(now, refresh_in).as_second() },
             leased_until: 0,
             forced_at: self.forced_at,
+            forces: self.forces,
             failed_because: None,
         }
     }
@@ -122,6 +132,11 @@ impl TokenState {
     pub fn not_fetched(&self, because: String) -> Self {
         Self { leased_until: 0, failed_because: Some(because), ..self.clone() }
     }
+}
+
+/// The platform's day, which is counted in China (UTC+8).
+fn day(now: Timestamp) -> i64 {
+    (now.as_second() + 8 * 3_600).div_euclid(86_400)
 }
 
 #[cfg(test)]
@@ -173,5 +188,19 @@ mod tests {
         assert!(force);
         let again = leased.fetched("t1", 7_000, Some("t1"), at(13));
         assert!(matches!(again.step(Some("t1"), at(20)), TokenStep::Fetch { force: false, .. }), "not twice in 30 s");
+    }
+
+    #[test]
+    fn a_token_that_is_refused_all_day_is_forced_a_few_times_only() {
+        let mut state = TokenState::default().fetched("t1", 7_200, None, at(0));
+        let mut forced = 0;
+        for second in (0..8 * 3_600).step_by(31) {
+            let TokenStep::Fetch { leased, force } = state.step(Some("t1"), at(second)) else { continue };
+            forced += u8::from(force);
+            state = leased.fetched("t1", 7_200, Some("t1"), at(second));
+        }
+        assert_eq!(forced, FORCES_A_DAY);
+        let TokenStep::Fetch { force, .. } = state.step(Some("t1"), at(17 * 3_600)) else { panic!() };
+        assert!(force, "on the next day in China");
     }
 }

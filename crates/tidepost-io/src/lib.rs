@@ -12,6 +12,7 @@ pub mod clock;
 pub mod config;
 pub mod emf;
 pub mod events;
+pub mod heard;
 pub mod hours;
 pub mod http;
 pub mod ledger;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tidepost_core::channel::Platform;
 use tidepost_core::ids::{MessageId, SubscriberId, check_id};
 use tidepost_core::person::{Person, Preferences, Subscriber};
-use tidepost_core::sends::{Mark, RecentSend};
+use tidepost_core::sends::RecentSend;
 use tidepost_core::template::{Template, TemplateKind};
 use tidepost_io::app::App;
 use tidepost_io::auth::Right;
@@ -75,7 +75,7 @@ fn unknown() -> Problem {
 }
 
 fn view(state: &ChannelState, person: &Person, subscriber: &Subscriber, now: Timestamp) -> View {
-    let sent = person.sends.iter().filter(|send| send.mark != Mark::Refused);
+    let sent = person.sends.iter().filter(|send| send.may_arrive());
     View {
         channel: subscriber.channel.clone(),
         openid: subscriber.openid.clone(),

@@ -1,6 +1,6 @@
 //! The subscription webhook: what users answered in the dialog, as backends report it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
@@ -11,12 +11,13 @@ use tidepost_core::digest;
 use tidepost_core::grant::{Consent, Source, Terms, expiry};
 use tidepost_core::ids::{SubscriberId, check_id};
 use tidepost_core::invalid::Invalid;
-use tidepost_core::person::{Answer as PersonsAnswer, Heard, HeardStatus, Person};
+use tidepost_core::person::{Answer as PersonsAnswer, Heard, HeardStatus, Person, SEEN_MAX};
 use tidepost_core::template::{Template, TemplateKind};
 use tidepost_core::time::plus_seconds;
 use tidepost_io::app::App;
 use tidepost_io::auth::Right;
 use tidepost_io::http::{Answer, Problem, Request, from_value, json};
+use tidepost_io::ledger::Entry;
 use tidepost_io::store::StoreError;
 
 /// Items of one call at the most.
@@ -24,6 +25,12 @@ const BATCH_MAX: usize = 500;
 
 /// People changed at a time.
 const CONCURRENCY: usize = 32;
+
+/// Reports on one person in one write: a person's item remembers twice as many ids.
+const REPORTS_PER_WRITE: usize = SEEN_MAX / 2;
+
+/// How often a write is begun anew because the person's item has come to hold ids that it would forget.
+const CROWDED_TRIES: usize = 4;
 
 /// How far in the future a backend's clock may be, in seconds.
 const AHEAD_SECONDS: i64 = 600;
@@ -135,7 +142,7 @@ fn parse(value: Value, at: &str, now: Timestamp) -> Result<Report, Vec<Invalid>>
     if wrong.is_empty() { Ok(report) } else { Err(wrong) }
 }
 
-/// Records all reports on one person in one write, then links the person's names.
+/// Records the reports on one person, in as many writes as their ids need, then links the person's names.
 async fn hear(
     app: &App,
     channel: &Channel,
@@ -144,27 +151,73 @@ async fn hear(
     reports: &[(usize, Report)],
     now: Timestamp,
 ) -> Result<Vec<(usize, HeardStatus)>, StoreError> {
-    let heard: Vec<Heard> = reports.iter().map(|(_, report)| understand(channel, templates, to, report, now)).collect();
-    let mut statuses = Vec::new();
-    let change = |person: &Person| {
-        let mut person = person.clone();
-        statuses = heard.iter().flat_map(|heard| person.hear(to, heard, now)).collect();
-        for ((_, report), status) in reports.iter().zip(&statuses) {
-            if *status != HeardStatus::Duplicate && person.erased_at.is_none() {
-                person.activity.note_active(report.at.unwrap_or(now).min(now));
-            }
-        }
-        statuses.iter().any(|status| *status != HeardStatus::Duplicate).then_some(person)
-    };
-    let entry = app.store.update_person(to, change).await?;
+    let (mut statuses, mut links) = (Vec::new(), BTreeSet::new());
+    for some in reports.chunks(REPORTS_PER_WRITE) {
+        let heard = some.iter().map(|(_, report)| (report.at, understand(channel, templates, to, report, now)));
+        let (entry, heard) = hear_once(app, to, &heard.collect::<Vec<_>>(), now).await?;
+        statuses.extend(heard);
+        links = entry.person().links.clone();
+    }
     for (_, report) in reports {
         let union = report.union_id.as_ref().map(|id| format!("{}/{id}", channel.platform.union_scope()));
         let user = report.user_id.as_ref().map(|id| format!("user/{id}"));
-        for link in [union, user].into_iter().flatten().filter(|link| !entry.person().links.contains(link)) {
+        for link in [union, user].into_iter().flatten().filter(|link| !links.contains(link)) {
             app.store.link(to, &link).await?;
         }
     }
     Ok(reports.iter().map(|(index, _)| *index).zip(statuses).collect())
+}
+
+/// Records each report unless it was counted before. A person's item remembers the latest ids, and the table those that
+/// the item has no room for.
+async fn hear_once(
+    app: &App,
+    to: &SubscriberId,
+    heard: &[(Option<Timestamp>, Heard)],
+    now: Timestamp,
+) -> Result<(Entry, Vec<HeardStatus>), StoreError> {
+    let events: Vec<[u8; 8]> = heard.iter().map(|(_, heard)| heard.event).collect();
+    let (mut remembered, mut known) = (HashSet::new(), HashSet::new());
+    for _ in 0..CROWDED_TRIES {
+        let (mut statuses, mut leaving) = (Vec::new(), Vec::new());
+        let change = |person: &Person| {
+            leaving = person.events_leaving(events.len(), now);
+            leaving.retain(|event| !remembered.contains(event));
+            if !leaving.is_empty() {
+                return None;
+            }
+            let mut person = person.clone();
+            statuses = heard.iter().map(|(at, heard)| hear_one(&mut person, to, *at, heard, &known, now)).collect();
+            statuses.iter().any(|status| *status != HeardStatus::Duplicate).then_some(person)
+        };
+        let entry = app.store.update_person(to, change).await?;
+        if leaving.is_empty() {
+            return Ok((entry, statuses));
+        }
+        // Before the item forgets them: counted once remains counted once, whatever dies here.
+        app.store.remember_heard(&to.channel, &leaving, now).await?;
+        remembered.extend(leaving);
+        known = app.store.heard_before(&to.channel, &events).await?;
+    }
+    Err(StoreError::Call { operation: "update", detail: "the person changed too often at once".to_owned() })
+}
+
+fn hear_one(
+    person: &mut Person,
+    to: &SubscriberId,
+    at: Option<Timestamp>,
+    heard: &Heard,
+    known: &HashSet<[u8; 8]>,
+    now: Timestamp,
+) -> HeardStatus {
+    if known.contains(&heard.event) {
+        return HeardStatus::Duplicate;
+    }
+    let status = person.hear(to, heard, now).first().copied().unwrap_or(HeardStatus::Duplicate);
+    if status != HeardStatus::Duplicate && person.erased_at.is_none() {
+        person.activity.note_active(at.unwrap_or(now).min(now));
+    }
+    status
 }
 
 fn understand(
@@ -181,6 +234,7 @@ fn understand(
         kind,
         consent: Consent::parse(&report.result).unwrap_or(Consent::Neither),
         terms: Terms {
+            given_at: report.at.map(|_| at),
             expires_at: expiry(channel, at).filter(|_| kind == TemplateKind::OneTime),
             scene: report.scene.clone(),
             purpose: report.purpose.clone(),

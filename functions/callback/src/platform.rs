@@ -152,6 +152,7 @@ fn understand(
         kind,
         consent: Consent::parse(&answer.answer).unwrap_or(Consent::Neither),
         terms: Terms {
+            given_at: Some(at),
             expires_at: expiry(channel, at).filter(|_| kind == TemplateKind::OneTime),
             scene: answer.scene.clone(),
             purpose: None,

@@ -1,6 +1,7 @@
 //! One message: reserve it, call the platform, do what its answer asks for.
 
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,6 +14,7 @@ use tidepost_core::dispatch::{
 use tidepost_core::grant::Payment;
 use tidepost_core::outcome::Ending;
 use tidepost_core::person::Person;
+use tidepost_core::quota::Quota;
 use tidepost_core::reason::{Reason, ReasonCode};
 use tidepost_core::reply::{CallResult, QuotaPeriod};
 use tidepost_core::sends::{Mark, RecentSend};
@@ -135,8 +137,9 @@ impl Delivery<'_> {
             let token = self.token.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let result = self.send(candidate, &token).await;
             let now = self.app.clock.now();
-            if let Some(until) = rest(&result, &self.state.channel, now) {
-                self.rest(until, now).await;
+            match rest(&result, &self.state.channel, now) {
+                Some(until) => self.rest(until, called_at, now).await,
+                None => drop(self.taken.fetch_add(1, Ordering::Relaxed)),
             }
             match follow_up(&result, calls, &self.state.channel, now) {
                 FollowUp::Done(ending) => return self.note(candidate, held, now, &ending),
@@ -179,13 +182,16 @@ impl Delivery<'_> {
         }
     }
 
-    /// Lets the channel rest until `until`: the starts still to be booked, and those of this delivery.
-    async fn rest(&self, until: Timestamp, now: Timestamp) {
+    /// Lets the channel rest until `until`, and call more slowly then: the starts still to be booked, and those of this
+    /// delivery.
+    async fn rest(&self, until: Timestamp, called_at: Timestamp, now: Timestamp) {
         if !self.turns.rest(until, now) {
             return;
         }
         tracing::warn!(channel = self.channel, %until, "the platform says that the channel calls too often");
-        if let Err(error) = self.app.store.update_quota(self.channel, |quota| quota.resting(until)).await {
+        let round_trip = now.as_millisecond() - called_at.as_millisecond();
+        let slow = |quota: &Quota| quota.slowed(&self.state.channel, until, round_trip, now);
+        if let Err(error) = self.app.store.update_quota(self.channel, slow).await {
             tracing::warn!(channel = self.channel, %error, "other deliveries do not hear of the rest");
         }
     }
@@ -349,7 +355,8 @@ impl Delivery<'_> {
             && until < candidate.message.deadline;
         let is_allowed = may_have_another && self.allow_repeat(candidate).await;
         if !self.is_told(candidate, held).await && is_allowed {
-            self.hold(candidate.id, &candidate.message, Hold::Wait { until, reason: ending.reason.clone() }).await;
+            let reason = Reason::new(ReasonCode::InFlight, "the first try is unknown, and its event may still come");
+            self.hold(candidate.id, &candidate.message, Hold::Wait { until, reason: Some(reason) }).await;
         }
     }
 

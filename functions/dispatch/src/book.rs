@@ -1,7 +1,7 @@
 //! The outcomes of one delivery, until its receipts are written.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -36,6 +36,7 @@ pub struct Book {
     /// How many were noted since the last time that they were written.
     unwritten: AtomicUsize,
     noted: Notify,
+    has_lost_any: AtomicBool,
 }
 
 impl Book {
@@ -102,10 +103,16 @@ impl Book {
                 if tries == TRIES {
                     // The reservations stand: the walk over the messages notes these outcomes as unknown.
                     tracing::error!(channel, %error, "a receipt is lost");
+                    self.has_lost_any.store(true, Ordering::SeqCst);
                     break;
                 }
             }
         }
+    }
+
+    /// Whether a receipt could not be written.
+    pub fn has_lost_any(&self) -> bool {
+        self.has_lost_any.load(Ordering::SeqCst)
     }
 
     /// One line per delivery.

@@ -1,6 +1,7 @@
 //! One delivery: a batch of one channel's messages under one nonce.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use futures::stream::{self, StreamExt};
@@ -11,7 +12,8 @@ use tidepost_core::dispatch::{PATIENCE_SECONDS, Uncalled, uncalled};
 use tidepost_core::ids::{MessageId, Nonce, SubscriberId};
 use tidepost_core::message::{Message, Standing};
 use tidepost_core::outcome::Ending;
-use tidepost_core::quota::{Leased, Need, Shortage};
+use tidepost_core::person::Person;
+use tidepost_core::quota::{Leased, Need, Quota, Shortage};
 use tidepost_core::reason::{Reason, ReasonCode};
 use tidepost_core::time::plus_seconds;
 use tidepost_io::app::App;
@@ -55,12 +57,16 @@ pub struct Delivery<'a> {
     pub in_flight: &'a Semaphore,
     /// When the calls of this delivery have their turn.
     pub turns: Turns,
+    /// Calls under the present lease that the platform did not find too many.
+    pub taken: AtomicU32,
     /// The outcomes so far.
     pub book: Book,
     /// The access token in use.
     pub token: Mutex<Secret>,
     /// Set when nothing more may be sent: the platform closed a window or banned the channel.
     pub halt: Mutex<Option<Hold>>,
+    /// Ended unsent; their rows say so once their receipts are written.
+    pub ended: Mutex<Vec<(MessageId, Message)>>,
     /// Goes back to the queue.
     pub unfinished: Mutex<Unfinished>,
 }
@@ -76,12 +82,14 @@ pub async fn run(app: &App, channel: &str, ids: &[MessageId], in_flight: &Semaph
     let plan = plan(app, &state, ids, nonce).await?;
     let mut delivery = Delivery::new(app, channel, &state, nonce, in_flight);
     delivery.unfinished = Mutex::new(plan.unreadable.into_iter().collect());
-    for (id, message, hold) in plan.held {
+    let held = stream::iter(plan.held).for_each_concurrent(IN_FLIGHT_MAX, async |(id, message, hold)| {
         delivery.hold(id, &message, hold).await;
-    }
+    });
+    held.await;
     let sent = delivery.send_all(plan.go).await;
     // Whatever went wrong after the first call: what was seen is written down.
     delivery.book.write(app, channel, nonce).await;
+    delivery.close_rows().await;
     delivery.book.report(channel);
     sent?;
     Ok(delivery.unfinished.into_inner().unwrap_or_else(PoisonError::into_inner))
@@ -104,9 +112,11 @@ impl<'a> Delivery<'a> {
             ends_at: plus_seconds(app.clock.now(), BUDGET_SECONDS),
             in_flight,
             turns: Turns::default(),
+            taken: AtomicU32::new(0),
             book: Book::default(),
             token: Mutex::new(Secret::new(String::new())),
             halt: Mutex::default(),
+            ended: Mutex::default(),
             unfinished: Mutex::default(),
         }
     }
@@ -172,9 +182,13 @@ impl Delivery<'_> {
         let lines: Vec<_> = lines.into_iter().map(|line| Box::pin(self.send_line(line, leased.use_by))).collect();
         let unspent = stream::iter(lines).buffer_unordered(IN_FLIGHT_MAX);
         let unspent: u32 = unspent.fold(0, |sum, one| async move { sum + one }).await;
-        if leased.has_entry {
-            let back = self.app.store.update_quota(self.channel, |quota| quota.give_back(lease, unspent)).await;
-            if let Err(error) = back {
+        let taken = self.taken.swap(0, Ordering::Relaxed);
+        if leased.has_entry || leased.is_slowed {
+            let close = |quota: &Quota| {
+                let closed = quota.give_back(lease, unspent);
+                closed.as_ref().unwrap_or(quota).sped_up(&self.state.channel, taken).or(closed)
+            };
+            if let Err(error) = self.app.store.update_quota(self.channel, close).await {
                 tracing::warn!(channel = self.channel, unspent, %error, "units could not be given back and stay unused");
             }
         }
@@ -250,20 +264,42 @@ impl Delivery<'_> {
     }
 
     async fn end_unsent(&self, id: MessageId, message: &Message, reason: Reason) -> Result<(), StoreError> {
-        let now = self.app.clock.now();
-        let person = self.app.store.person(&message.subscriber()).await?;
-        match uncalled(person.person(), id) {
-            Uncalled::Never => {}
-            Uncalled::FirstTry => {
-                let unknown = Reason::new(ReasonCode::Timeout, "the first try is unknown and there is no second");
-                return self.app.store.rewrite_message(id, &message.ended(Ending::because(unknown, None), None)).await;
+        let (now, offer) = (self.app.clock.now(), message.offer(id));
+        let mut end = Uncalled::Elsewhere;
+        let change = |person: &Person| {
+            end = uncalled(person, &offer, message.accepted_at, self.nonce, now);
+            match &end {
+                Uncalled::Never(ended) => ended.as_deref().cloned(),
+                Uncalled::FirstTry(ended, _) => Some(Person::clone(ended)),
+                Uncalled::Elsewhere | Uncalled::NoRoom => None,
             }
-            Uncalled::Elsewhere => return Ok(()),
-        }
-        let ending = Ending::because(message.unsent_because(reason), None);
-        self.app.store.rewrite_message(id, &message.ended(ending.clone(), None)).await?;
-        // It counts in the hour in which it was accepted: should it be ended twice, it is counted once.
-        self.book.note(id, message, message.accepted_at, now, &ending);
+        };
+        self.app.store.update_person(&offer.to, change).await?;
+        // It counts in the hour of its first try, or in which it was accepted: should it be ended twice, it counts once.
+        let (reason, counts_at) = match end {
+            Uncalled::Never(_) => (message.unsent_because(reason), message.accepted_at),
+            Uncalled::FirstTry(_, hour) => {
+                (Reason::new(ReasonCode::Timeout, "the first try is unknown and there is no second"), hour)
+            }
+            Uncalled::Elsewhere | Uncalled::NoRoom => return Ok(()),
+        };
+        let ending = Ending::because(reason, None);
+        self.book.note(id, message, counts_at, now, &ending);
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).push((id, message.ended(ending, None)));
         Ok(())
+    }
+
+    /// Writes down in its row what ended unsent: after its receipt, since nobody looks at a row again that is over.
+    async fn close_rows(&self) {
+        let ended = std::mem::take(&mut *self.ended.lock().unwrap_or_else(PoisonError::into_inner));
+        if self.book.has_lost_any() {
+            return;
+        }
+        let rows = stream::iter(ended).for_each_concurrent(IN_FLIGHT_MAX, async |(id, row)| {
+            if let Err(error) = self.app.store.rewrite_message(id, &row).await {
+                tracing::warn!(%id, %error, "the walk over the messages closes a row at its deadline");
+            }
+        });
+        rows.await;
     }
 }

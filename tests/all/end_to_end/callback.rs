@@ -1,5 +1,7 @@
 //! What the platform and backends tell of consents, as it arrives over HTTP.
 
+use std::collections::BTreeMap;
+
 use aes::Aes256;
 use base64::Engine;
 use base64::alphabet::STANDARD as ALPHABET;
@@ -164,6 +166,29 @@ async fn a_repeated_event_grants_once() {
         assert_eq!(push.to(&shop).await, (SUCCESS.0, SUCCESS.1.to_owned()));
     }
     assert_eq!(shop.available("o1", CONFIRMED).await, 2);
+    world.stack.stop().await;
+}
+
+#[tokio::test]
+async fn a_report_counts_once_however_many_came_after_it() {
+    let world = World::at(NOON).await;
+    let shop = world.shop("many").await;
+    let report =
+        |n: usize| json!({"event_id": format!("e{n}"), "openid": "o1", "template": SHIPPED, "result": "accept"});
+    let reports: Vec<Value> = (0..150).map(report).collect();
+    let statuses = async |reports: &[Value]| -> BTreeMap<String, usize> {
+        let mut statuses = BTreeMap::new();
+        for result in shop.report(reports).await {
+            *statuses.entry(result["status"].as_str().unwrap().to_owned()).or_default() += 1;
+        }
+        statuses
+    };
+    assert_eq!(statuses(&reports).await, [("granted".to_owned(), 150)].into());
+    assert_eq!(statuses(&reports).await, [("duplicate".to_owned(), 150)].into());
+    for report in reports.iter().step_by(20) {
+        assert_eq!(statuses(std::slice::from_ref(report)).await, [("duplicate".to_owned(), 1)].into(), "{report}");
+    }
+    assert_eq!(shop.available("o1", SHIPPED).await, 150);
     world.stack.stop().await;
 }
 

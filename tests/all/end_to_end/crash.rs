@@ -58,7 +58,7 @@ fn is_current(command: &Path) -> bool {
 /// A process that said that it is ready.
 pub struct Process {
     child: Child,
-    ready: BTreeMap<String, String>,
+    pub ready: BTreeMap<String, String>,
 }
 
 impl Process {
@@ -107,9 +107,19 @@ impl Site {
         at(clock.json::<Value>().await.unwrap()["now"].as_str().unwrap())
     }
 
+    /// Where tables and queues are.
+    pub fn aws(&self) -> &str {
+        &self.stores.ready["aws"]
+    }
+
     pub async fn host(&self, start: Timestamp, speed: &str) -> Process {
-        let (start, aws) = (start.to_string(), &self.stores.ready["aws"]);
-        let arguments = ["up", "--memory", "--no-simulators", "--api", &self.api, "--aws-endpoint", aws];
+        self.host_via(self.aws(), &self.api, start, speed).await
+    }
+
+    /// A host with an address of its own, and with tables and queues at another one.
+    pub async fn host_via(&self, aws: &str, api: &str, start: Timestamp, speed: &str) -> Process {
+        let start = start.to_string();
+        let arguments = ["up", "--memory", "--no-simulators", "--api", api, "--aws-endpoint", aws];
         let arguments = [&arguments[..], &["--start", &start, "--speed", speed]].concat();
         Process::start(&self.folder, &arguments, &self.sim.base).await
     }

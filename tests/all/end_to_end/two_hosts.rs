@@ -1,5 +1,6 @@
 //! Two function hosts, one store, and a queue that delivers everything 32 times.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -7,10 +8,10 @@ use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use jiff::ToSpan;
 use serde_json::{Value, json};
 use tidepost::stack::aws::{StandIns, Store, sdk_config};
-use tidepost::stack::host::HostSettings;
 use tidepost::stack::{ANY_PORT, Aws, Options, Stack};
 use tidepost_core::ids::MessageId;
 
+use super::crash::{ADMIN_KEY, Process, Site};
 use super::proxy::{Fate, Proxy};
 use super::world::{Api, CONFIRMED, NOON, SHIPPED, Shop, Simulator, at, id, secrets, until};
 
@@ -32,78 +33,101 @@ fn hold_back(operation: &str, body: &Value, noted: &Mutex<Vec<String>>) -> Fate 
     Fate::Becomes(body)
 }
 
-/// How often a reservation found that another had come before it: people's keys begin with `P#`.
-fn people_met(proxy: &Proxy) -> u64 {
-    proxy.conflicts().get("P").copied().unwrap_or(0)
+/// What one host does at the table.
+struct Watched {
+    proxy: Proxy,
+    /// Batches of rows and people that it read: a delivery begins with them.
+    batches: Arc<AtomicU64>,
+    host: Process,
+}
+
+impl Watched {
+    async fn start(site: &Site, noted: &Arc<Mutex<Vec<String>>>) -> Self {
+        let (noted, batches) = (Arc::clone(noted), Arc::<AtomicU64>::default());
+        let counted = Arc::clone(&batches);
+        let proxy = Proxy::start(site.aws(), move |operation, body| {
+            counted.fetch_add(u64::from(operation == "BatchGetItem"), Ordering::SeqCst);
+            hold_back(operation, body, &noted)
+        });
+        let proxy = proxy.await;
+        let host = site.host_via(&proxy.url, "127.0.0.1:0", site.now().await, "1").await;
+        Self { proxy, batches, host }
+    }
+
+    fn api(&self) -> Api {
+        Api::new(&self.host.ready["api"], ADMIN_KEY)
+    }
+
+    fn batches(&self) -> u64 {
+        self.batches.load(Ordering::SeqCst)
+    }
+
+    /// How often a reservation found that another had come before it: people's keys begin with `P#`.
+    fn people_met(&self) -> u64 {
+        self.proxy.conflicts().get("P").copied().unwrap_or(0)
+    }
+}
+
+/// Puts every task on the queue so many times.
+async fn deliver_again(aws: &str, bodies: &[String]) {
+    let sqs = aws_sdk_sqs::Client::new(&sdk_config(aws).await);
+    let queue = sqs.get_queue_url().queue_name("tidepost-now").send().await.unwrap().queue_url.unwrap();
+    for chunk in std::iter::repeat_n(bodies.chunks(10), DELIVERIES).flatten() {
+        let entry = |(n, body): (usize, &String)| {
+            SendMessageBatchRequestEntry::builder().id(n.to_string()).message_body(body).build().unwrap()
+        };
+        let entries = chunk.iter().enumerate().map(entry).collect();
+        let call = sqs.send_message_batch().queue_url(&queue).set_entries(Some(entries));
+        assert!(call.send().await.unwrap().failed.is_empty());
+    }
+}
+
+fn template(n: usize) -> &'static str {
+    if n.is_multiple_of(4) { CONFIRMED } else { SHIPPED }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thirty_two_deliveries_to_two_hosts_are_one_send() {
-    let stand_ins = StandIns::start(&Store::Memory, ANY_PORT).await.unwrap();
+    let site = Site::start(NOON).await;
     let noted: Arc<Mutex<Vec<String>>> = Arc::default();
-    let sink = Arc::clone(&noted);
-    let proxy = Proxy::start(stand_ins.url(), move |operation, body| hold_back(operation, body, &sink)).await;
-    let host = HostSettings { batch_size: PEOPLE, batching_window: Duration::from_millis(100), maximum_concurrency: 8 };
-    let options = Options { aws: Aws::Endpoint(proxy.url.clone()), start: Some(at(NOON)), host, ..Options::default() };
-    let one = Stack::start(options.clone()).await.unwrap();
-    let simulators_url = one.simulators_url.clone().unwrap();
-    let two = Options { simulators: None, wechat_base_url: simulators_url.clone(), ..options };
-    let two = Stack::start(two).await.unwrap();
-
-    let (folder, sim) = (secrets(), Simulator::new(&simulators_url));
-    let shop = Shop::open(&Api::of(&one), &sim, folder.path(), "two", json!({}), json!({})).await;
+    // Each in a process of its own: nothing but the table keeps them from sending the same.
+    let hosts = [Watched::start(&site, &noted).await, Watched::start(&site, &noted).await];
+    let shop = Shop::open(&hosts[0].api(), &site.sim, site.folder.path(), "two", json!({}), json!({})).await;
     let people: Vec<String> = (0..PEOPLE).map(|n| format!("o{n}")).collect();
     let mut ids = Vec::new();
     for (n, openid) in people.iter().enumerate() {
-        let template = if n.is_multiple_of(4) { CONFIRMED } else { SHIPPED };
         // More consents than messages: a second send would be paid for.
-        shop.grant(openid, template).await;
-        shop.grant(openid, template).await;
-        ids.push(id(&shop.ask(openid, template, json!({})).await));
+        shop.grant(openid, template(n)).await;
+        shop.grant(openid, template(n)).await;
+        ids.push(id(&shop.ask(openid, template(n), json!({})).await));
     }
     let bodies = noted.lock().unwrap().clone();
     assert_eq!(bodies.len(), PEOPLE);
     assert_eq!(shop.truth("received").await.len(), 0, "nothing is delivered to the hosts yet");
-
-    assert_eq!(people_met(&proxy), 0);
-    let sqs = aws_sdk_sqs::Client::new(&sdk_config(stand_ins.url()).await);
-    for _ in 0..DELIVERIES {
-        for chunk in bodies.chunks(10) {
-            let entry = |(n, body): (usize, &String)| {
-                SendMessageBatchRequestEntry::builder().id(n.to_string()).message_body(body).build().unwrap()
-            };
-            let entries = chunk.iter().enumerate().map(entry).collect();
-            let call = sqs.send_message_batch().queue_url(&one.resources.now.url).set_entries(Some(entries));
-            assert!(call.send().await.unwrap().failed.is_empty());
-        }
-    }
+    assert_eq!(hosts.iter().map(Watched::people_met).sum::<u64>(), 0);
+    let before = hosts.each_ref().map(Watched::batches);
+    deliver_again(site.aws(), &bodies).await;
     for id in &ids {
         shop.comes_to(id, "delivered").await;
     }
     let done = async || {
-        let counts = [&one, &two].map(|stack| stack.host().activity().now().begun);
+        let batches = hosts.each_ref().map(Watched::batches);
         tokio::time::sleep(Duration::from_millis(1_500)).await;
-        let is_quiet = [&one, &two].map(|stack| stack.host().activity().now().begun) == counts;
-        is_quiet.then_some(counts)
+        (hosts.each_ref().map(Watched::batches) == batches).then_some(batches)
     };
-    let invocations = until("the queue is worked off", done).await;
+    let batches = until("the queue is worked off", done).await;
     let received = shop.truth("received").await;
-    let deliveries = DELIVERIES * PEOPLE;
-    println!("deliveries {deliveries}, invocations {invocations:?}, conflicts by kind {:?}", proxy.conflicts());
-    for openid in &people {
+    let met: u64 = hosts.iter().map(Watched::people_met).sum();
+    println!("deliveries {}, batches read {batches:?}, reservations that met {met}", DELIVERIES * PEOPLE);
+    for (n, openid) in people.iter().enumerate() {
         let times = received.iter().filter(|one| one["openid"] == **openid).count();
         assert_eq!(times, 1, "{openid}");
         assert_eq!(shop.answers(openid).await, [json!(0)], "{openid}");
+        let left = (shop.available(openid, template(n)).await, shop.left(openid, template(n)).await);
+        assert_eq!(left, (1, 1), "{openid}");
     }
-    assert!(invocations.iter().all(|begun| *begun > 0), "{invocations:?}");
-    assert!(people_met(&proxy) > 0, "two deliveries never met at one person");
-    for (n, openid) in people.iter().enumerate() {
-        let template = if n.is_multiple_of(4) { CONFIRMED } else { SHIPPED };
-        assert_eq!((shop.available(openid, template).await, shop.left(openid, template).await), (1, 1), "{openid}");
-    }
-    two.stop().await;
-    one.stop().await;
-    stand_ins.stop().await;
+    assert!(batches.iter().zip(before).all(|(now, before)| *now > before), "{before:?} {batches:?}");
+    assert!(met > 0, "two deliveries never met at one person");
 }
 
 /// One host's clock is behind a week's turn and the other's is past it; each key is used at both at once, or at one after

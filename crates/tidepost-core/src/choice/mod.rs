@@ -16,7 +16,6 @@ pub use held_back::{HeldBack, held_back};
 pub use histogram::{BUCKETS_MAX, Histogram};
 pub(crate) use outbid::OUTBIDS_MAX_BYTES;
 pub use outbid::{OUTBID_MAX, Outbid, Outbids};
-pub(crate) use plan::is_drawn;
 pub use plan::{Threshold, plan};
 pub use portions::portions;
 pub use rank::{Merit, Rank, lot};

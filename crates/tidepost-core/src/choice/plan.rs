@@ -85,7 +85,7 @@ impl Threshold {
 }
 
 /// Whether a lot is among the first `taken` of `of`, which have all the same chance.
-pub(crate) fn is_drawn(lot: u64, taken: u64, of: u64) -> bool {
+pub(super) fn is_drawn(lot: u64, taken: u64, of: u64) -> bool {
     u128::from(lot) * u128::from(of) < u128::from(taken) << 64
 }
 

@@ -42,6 +42,26 @@ fn a_call_near_an_edge_is_paid_in_both_windows() {
 }
 
 #[test]
+fn a_channel_that_calls_too_often_rests_and_slows_down_until_calls_are_taken_again() {
+    let mut channel = channel(10_000);
+    channel.rate_limit_per_second = 50;
+    let now = at("2026-11-21T10:00:30Z");
+    let until = plus_seconds(now, 1);
+    let slowed = Quota::default().slowed(&channel, until, 80, now).unwrap();
+    assert_eq!(slowed.slowed(&channel, until, 80, now), None, "calls under way together speak of one excess");
+    let (_, leased) = slowed.lease(&channel, need("a", 100, Category::Reminder, now), now).unwrap();
+    assert_eq!((leased.first_start, leased.spacing_microseconds, leased.is_slowed), (until, 40_000, true));
+    let mut quota = slowed;
+    while let Some(faster) = quota.sped_up(&channel, 100) {
+        assert!(faster.rate_per_second(&channel) > quota.rate_per_second(&channel));
+        quota = faster;
+    }
+    assert_eq!(quota.spacing_microseconds(&channel), 20_000);
+    let (_, leased) = quota.lease(&channel, need("b", 1, Category::Reminder, until), until).unwrap();
+    assert!(!leased.is_slowed);
+}
+
+#[test]
 fn unused_units_come_back_once() {
     let (channel, now) = (channel(100), at("2026-11-21T10:00:30Z"));
     let (quota, _) = Quota::default().lease(&channel, need("a", 40, Category::Reminder, now), now).unwrap();

@@ -12,7 +12,6 @@ use crate::person::{Person, Subscriber};
 use crate::rfm::{Cuts, Quintiles};
 use crate::segment::build::date;
 use crate::segment::{Field, Literal, NEW_DAYS, Node, Op, Ready, SILENT_DAYS, Segment};
-use crate::sends::Mark;
 use crate::time::local_day;
 
 /// What is known of one person when a segment is asked about them.
@@ -136,7 +135,7 @@ impl<'a> Facts<'a> {
 
     fn received(&self, campaign: CampaignId) -> bool {
         let is_of = |id: Option<CampaignId>| id.map(CampaignId::whole) == Some(campaign);
-        let mut sends = self.person.sends.iter().filter(|send| send.mark != Mark::Refused);
+        let mut sends = self.person.sends.iter().filter(|send| send.may_arrive());
         self.person.activity.has_received(campaign) || sends.any(|send| is_of(send.id.campaign()))
     }
 
@@ -175,7 +174,7 @@ fn amount(cents: u64) -> f64 {
 mod tests {
     use super::*;
     use crate::ids::{Nonce, SubscriberId};
-    use crate::sends::RecentSend;
+    use crate::sends::{Mark, RecentSend};
 
     #[test]
     fn a_campaign_is_received_unless_the_platform_refused_it() {

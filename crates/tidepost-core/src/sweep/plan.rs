@@ -143,7 +143,7 @@ impl Outlook<'_> {
             generation: self.generation,
             slot: slot.period,
             begins_at,
-            spacing_microseconds: 1_000_000 / i64::from(self.channel.rate_limit_per_second.max(1)),
+            spacing_microseconds: self.quota.spacing_microseconds(self.channel),
             at_edge: if begins_at == inner.opens_at { self.at_edge(slot) } else { 0 },
             portions,
         };
@@ -170,7 +170,7 @@ impl Outlook<'_> {
             room: all,
             basic_share: all.saturating_sub(others),
             singles: self.singles,
-            rate_per_second: f64::from(self.channel.rate_limit_per_second),
+            rate_per_second: self.quota.rate_per_second(self.channel),
         }
     }
 

@@ -9,6 +9,7 @@ const CHINESE: &[char] = &['订', '单', '已', '发', '货', '京', '粤', '王
 const LETTERS: &[char] = &['a', 'B', 'k', 'Z', 'q'];
 const DIGITS: &[char] = &['0', '1', '2', '5', '9'];
 const SYMBOLS: &[char] = &['#', '-', '/', '!', '+', '(', ')', '，', '￥', '*'];
+const ASCII_SYMBOLS: &[char] = &['#', '-', '/', '!', '+', '(', ')', '*'];
 
 /// A value, and the code it must be refused with (`None`: it must pass).
 type Case = (String, Option<&'static str>);
@@ -142,6 +143,17 @@ fn names() -> BoxedStrategy<Case> {
     prop_oneof![western, good, long].boxed()
 }
 
+/// ASCII symbols, as in the table's example, and a digit somewhere.
+fn phone_numbers() -> BoxedStrategy<Case> {
+    let has_digit = |text: &str| text.bytes().any(|byte| byte.is_ascii_digit());
+    plain(&[DIGITS, ASCII_SYMBOLS], 17, &[CHINESE, LETTERS, &['，', '￥']])
+        .prop_map(move |(text, code)| {
+            let code = code.or(if has_digit(&text) { None } else { Some("field_malformed") });
+            (text, code)
+        })
+        .boxed()
+}
+
 fn values() -> impl Strategy<Value = (&'static str, Case)> {
     let listed = prop::sample::select(vec![("顺丰", None), ("京东", None), ("圆通", Some("field_not_in_list"))]);
     prop_oneof![
@@ -153,7 +165,7 @@ fn values() -> impl Strategy<Value = (&'static str, Case)> {
         moments(true).prop_map(|case| ("time6", case)),
         moments(false).prop_map(|case| ("date7", case)),
         amounts().prop_map(|case| ("amount8", case)),
-        plain(&[DIGITS, SYMBOLS], 17, &[CHINESE, LETTERS]).prop_map(|case| ("phone_number9", case)),
+        phone_numbers().prop_map(|case| ("phone_number9", case)),
         plates().prop_map(|case| ("car_number10", case)),
         names().prop_map(|case| ("name11", case)),
         plain(&[CHINESE], 5, &[LETTERS, DIGITS, SYMBOLS]).prop_map(|case| ("phrase12", case)),

@@ -67,7 +67,7 @@ pub struct Options {
     pub start: Option<Timestamp>,
     /// The first admin key.
     pub admin_key: AdminKey,
-    /// How the queues behave. Their visibility time-out is short, so that what failed is tried again soon.
+    /// How the queues behave. Their visibility time-out is short, so that what failed is tried again soon, and still longer than a delivery.
     pub queues: QueueSettings,
     /// How the host feeds the functions.
     pub host: HostSettings,
@@ -90,7 +90,7 @@ impl Default for Options {
             speed: 1.0,
             start: None,
             admin_key: AdminKey::Kept,
-            queues: QueueSettings { visibility_seconds: 10, ..QueueSettings::default() },
+            queues: QueueSettings { visibility_seconds: 30, ..QueueSettings::default() },
             host: HostSettings::default(),
             wechat_base_url: WECHAT_BASE_URL.to_owned(),
             seed: 1,

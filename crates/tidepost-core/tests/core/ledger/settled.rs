@@ -207,3 +207,26 @@ fn channels_in_other_zones_do_not_begin_the_count_anew() {
     let fourth = offer("d");
     assert!(decide(&world.case(&fourth, noon)).is_some(), "two were sent since Auckland's day began");
 }
+
+/// One answer, given at one second and heard at another.
+fn told(person: &mut Person, event: u8, consent: Consent, given_at: i64, heard_at: i64) -> HeardStatus {
+    let mut heard = heard(event, TemplateKind::OneTime, consent, None);
+    heard.answers[0].terms.given_at = Some(at(given_at));
+    person.hear(&SubscriberId::new("shop", "o1"), &heard, at(heard_at))[0]
+}
+
+#[test]
+fn a_consent_that_is_told_late_does_not_outlive_the_no_that_came_after_it() {
+    let mut person = Person::new(&SubscriberId::new("shop", "o1"));
+    told(&mut person, 1, Consent::Reject, 60, 61);
+    assert_eq!(told(&mut person, 2, Consent::Accept, 10, 65), HeardStatus::Recorded { available: 0 });
+    assert_eq!(told(&mut person, 3, Consent::Accept, 62, 66), HeardStatus::Granted { available: 1 });
+}
+
+#[test]
+fn a_consent_of_before_an_erasure_does_not_bring_the_person_back() {
+    let mut person = Person::new(&SubscriberId::new("shop", "o1")).erased(at(300));
+    assert_eq!(told(&mut person, 1, Consent::Accept, 0, 360), HeardStatus::Recorded { available: 0 });
+    assert!(person.erased_at.is_some());
+    assert_eq!(told(&mut person, 2, Consent::Accept, 361, 361), HeardStatus::Granted { available: 1 });
+}

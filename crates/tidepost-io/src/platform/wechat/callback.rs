@@ -170,7 +170,7 @@ pub fn receive(
         Mode::Compat(key) | Mode::Safe(key) => open_encrypted(settings, key, query, &document)?,
     };
     check_age(settings.max_age_seconds, query, now)?;
-    event(&message).ok_or(Refused::Malformed)
+    event(&message, now).ok_or(Refused::Malformed)
 }
 
 fn document(body: &[u8]) -> Result<Map<String, Value>, Refused> {
@@ -219,8 +219,8 @@ fn check_age(max_age_seconds: Option<u32>, query: &CallbackQuery, now: Timestamp
 }
 
 /// `None` when a field that the event needs is missing or of the wrong kind.
-fn event(message: &Map<String, Value>) -> Option<CallbackEvent> {
-    let created_at = Timestamp::from_second(integer(message, "CreateTime")?).ok()?;
+fn event(message: &Map<String, Value>, now: Timestamp) -> Option<CallbackEvent> {
+    let created_at = integer(message, "CreateTime").and_then(|second| Timestamp::from_second(second).ok());
     let openid = text(message, "FromUserName").unwrap_or_default();
     let name = text(message, "Event").or_else(|| text(message, "MsgType")).unwrap_or_default();
     let kind = match name.as_str() {
@@ -232,7 +232,9 @@ fn event(message: &Map<String, Value>) -> Option<CallbackEvent> {
     };
     let needs_person =
         matches!(kind, CallbackKind::Popup { .. } | CallbackKind::Change { .. } | CallbackKind::Sent { .. });
-    (!needs_person || !openid.is_empty()).then(|| CallbackEvent::new(openid, created_at, kind))
+    let has_time_and_person = created_at.is_some() && !openid.is_empty();
+    // Whatever is not understood needs no more than an answer.
+    (!needs_person || has_time_and_person).then(|| CallbackEvent::new(openid, created_at.unwrap_or(now), kind))
 }
 
 /// The objects called `List`, one or many, at the top level or under the event's wrapper (platforms.md A6).
