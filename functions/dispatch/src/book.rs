@@ -133,3 +133,26 @@ impl Book {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn enough_outcomes_are_written_at_once() {
+        let (book, clock) = (Book::default(), Clock::system());
+        (0..UNWRITTEN_MAX).for_each(|_| book.count(Outcome::Delivered));
+        assert!(futures::poll!(Box::pin(book.ripe(&clock))).is_ready());
+    }
+
+    #[tokio::test]
+    async fn a_single_outcome_waits_for_others_but_not_for_long() {
+        let (book, clock) = (Book::default(), Clock::system());
+        book.count(Outcome::Delivered);
+        let ripe = book.ripe(&clock);
+        tokio::pin!(ripe);
+        assert!(futures::poll!(&mut ripe).is_pending());
+        clock.advance(Duration::from_millis(UNWRITTEN_MILLISECONDS));
+        ripe.await;
+    }
+}

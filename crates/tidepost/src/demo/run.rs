@@ -55,13 +55,24 @@ pub struct Report {
     pub findings: Findings,
 }
 
-/// Runs the demo.
+/// Runs the demo: one part after the other, each on a stack of its own.
 ///
 /// # Errors
-/// [`Failure`] when the stack cannot start or something refuses what the story needs.
+/// [`Failure`] when a stack cannot start or something refuses what the story needs.
 pub async fn run(people: usize, seed: u64, shows_progress: bool) -> Result<Demo, Failure> {
     let folder = secrets_folder()?;
-    let opening: Timestamp = OPENING.parse().map_err(|_| Failure::No("the opening is no time".to_owned()))?;
+    let (stack, teller) = open(OPENING, seed, shows_progress).await?;
+    let shop = teller.tell(&stack, invent(people, seed), folder.path(), Limits::for_people(people)).await;
+    stack.stop().await;
+    let shop = shop?;
+    let (stack, teller) = open(sale::app::OPENING, seed, shows_progress).await?;
+    let sale = teller.hold_sale(&stack, sale::app::people_beside(people), seed, folder.path()).await;
+    stack.stop().await;
+    Ok(Demo { shop, sale: sale? })
+}
+
+async fn open(opening: &str, seed: u64, shows_progress: bool) -> Result<(Stack, Teller), Failure> {
+    let opening: Timestamp = opening.parse().map_err(|_| Failure::No("the opening is no time".to_owned()))?;
     let options = Options {
         speed: SPEED,
         start: Some(opening),
@@ -73,9 +84,7 @@ pub async fn run(people: usize, seed: u64, shows_progress: bool) -> Result<Demo,
     };
     let stack = Stack::start(options).await?;
     let teller = Teller::new(&stack, opening, shows_progress)?;
-    let told = teller.tell_all(&stack, people, seed, folder.path()).await;
-    stack.stop().await;
-    told
+    Ok((stack, teller))
 }
 
 fn secrets_folder() -> Result<tempfile::TempDir, Failure> {
@@ -91,7 +100,7 @@ pub(super) struct Teller {
     pub(super) api: Client,
     pub(super) simulator: Simulator,
     opening: Timestamp,
-    pub(super) shows_progress: bool,
+    shows_progress: bool,
 }
 
 impl Teller {
@@ -110,18 +119,6 @@ impl Teller {
         })
     }
 
-    async fn tell_all(
-        &self,
-        stack: &Stack,
-        people: usize,
-        seed: u64,
-        folder: &std::path::Path,
-    ) -> Result<Demo, Failure> {
-        let shop = self.tell(stack, invent(people, seed), folder, Limits::for_people(people)).await?;
-        let sale = self.hold_sale(stack, sale::app::people_beside(people), seed, folder).await?;
-        Ok(Demo { shop, sale })
-    }
-
     async fn tell(
         &self,
         stack: &Stack,
@@ -132,7 +129,7 @@ impl Teller {
         self.set_up(stack, folder, limits).await?;
         let bar = self.bar("people answer the dialog", story.people.len());
         self.all(&story.people, &bar, |person| self.subscribe(person)).await?;
-        self.misbehave().await?;
+        self.misbehave(story.people.len()).await?;
         let mut firsts: BTreeMap<String, (String, Value)> = BTreeMap::new();
         let mut rest = story.messages.as_slice();
         while let Some(first) = rest.first() {
@@ -162,12 +159,13 @@ impl Teller {
         Ok(())
     }
 
-    /// The platform has its moments: it is busy, loses answers, revokes a token.
-    async fn misbehave(&self) -> Result<(), Failure> {
+    /// The platform has its moments: it is busy, revokes a token, and loses answers once about everybody was sent a
+    /// confirmation: those would be tried again a minute later, and everybody would wait for that.
+    async fn misbehave(&self, people: usize) -> Result<(), Failure> {
         let send = "/cgi-bin/message/subscribe/send";
         for fault in [
             json!({"match": {"path": send, "after": 20, "times": 20, "probability": 0.05}, "fault": {"kind": "errcode", "errcode": -1}}),
-            json!({"match": {"path": send, "after": 40, "times": 3, "probability": 0.02}, "fault": {"kind": "timeout_after_delivery"}}),
+            json!({"match": {"path": send, "after": people, "times": 3, "probability": 0.02}, "fault": {"kind": "timeout_after_delivery"}}),
             json!({"match": {"path": send, "after": 60, "times": 1}, "fault": {"kind": "revoke_token"}}),
         ] {
             self.simulator.tell(Method::POST, "faults", &fault).await?;

@@ -11,7 +11,9 @@ pub const APP_ID: &str = "wxdem0000000000002";
 pub const CHANNEL: &str = "app";
 /// The template of all three campaigns: who consented once may be sent one of them.
 pub const TEMPLATE: &str = "TMPL_NEWS";
-/// When the first window opens, and when the campaigns begin: the morning after the first part, when the night's quiet ends.
+/// When it begins: a Sunday evening in Shanghai.
+pub const OPENING: &str = "2026-03-22T20:00:10+08:00";
+/// When the first window opens, and when the campaigns begin: the next morning, when the night's quiet ends.
 pub const FIRST_WINDOW: &str = "2026-03-23T08:00:00+08:00";
 /// How many windows there are until the campaigns end.
 pub const WINDOWS: i64 = 3;
@@ -31,21 +33,21 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// A quarter of the people in a day, within about five seconds of its beginning.
+    /// A quarter of the people in a day, within about four seconds of its beginning.
     #[must_use]
     pub fn for_people(people: usize) -> Self {
         let messages_a_day = (people / 4).max(8);
-        Self { messages_a_day, calls_a_second: (messages_a_day / 5).max(2) }
+        Self { messages_a_day, calls_a_second: (messages_a_day / 4).max(2) }
     }
 }
 
-/// How many people there are beside so many of the first part.
+/// How many people there are beside so many of the other part.
 #[must_use]
 pub fn people_beside(people: usize) -> usize {
     (people / 2).max(30)
 }
 
-/// The account at the platform. Without callbacks: the first part shows them.
+/// The account at the platform. Without callbacks: the other part shows them.
 #[must_use]
 pub fn at_the_platform(limits: Limits) -> Value {
     let [(_, secret), (_, token), (_, aes_key)] = SECRETS;

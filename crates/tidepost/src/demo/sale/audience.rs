@@ -53,7 +53,7 @@ impl Member {
 /// Invents so many people.
 #[must_use]
 pub fn invent(people: usize, seed: u64) -> Vec<Member> {
-    // Another stream than the first part's: its people stay as they are, whatever is invented here.
+    // Another stream than the other part's: its people stay as they are, whatever is invented here.
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     random.set_stream(1);
     (0..people).map(|number| member(number, &mut random)).collect()

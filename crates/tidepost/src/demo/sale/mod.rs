@@ -1,4 +1,4 @@
-//! The demo's second part: three campaigns compete for the same people and for windows that cannot hold all of them.
+//! The demo's other part: three campaigns compete for the same people and for windows that cannot hold all of them.
 //!
 //! ```text
 //! audience  whom the campaigns are for and who consented, from a seed     (pure)

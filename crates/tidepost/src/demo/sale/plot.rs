@@ -1,8 +1,7 @@
 //! The campaigns' windows as SVG: what each of them held, and the calls of the seconds around its opening.
 
-use plotters::chart::{ChartContext, SeriesLabelPosition};
+use plotters::chart::SeriesLabelPosition;
 use plotters::coord::Shift;
-use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
 use crate::demo::sale::figures::{Figures, SECONDS_SHOWN};
@@ -20,7 +19,6 @@ const BAR_WIDTH: f64 = 0.6;
 const HEADROOM: f64 = 1.6;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Chart<'b, 'a> = ChartContext<'b, SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 type Drawn<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
 
 /// The picture; an error tells what the drawing library does not like.
@@ -80,17 +78,13 @@ fn windows<'a>(figures: &Figures, area: &Area<'a>) -> Drawn<'a> {
         PathElement::new([(place, limit), (place + 1.0, limit)], LIMIT.stroke_width(2))
     });
     chart.draw_series(limits)?.label("budget").legend(|at| sample(at, LIMIT));
-    legend(&mut chart)
+    let mut legend = chart.configure_series_labels();
+    legend.position(SeriesLabelPosition::UpperRight).background_style(WHITE).border_style(BLACK).draw()
 }
 
 fn bar(place: usize, from: f64, to: f64, position: usize) -> Rectangle<(f64, f64)> {
     let left = place as f64 + (1.0 - BAR_WIDTH) / 2.0;
     Rectangle::new([(left, from), (left + BAR_WIDTH, to)], colour(&CAMPAIGNS, position).filled())
-}
-
-fn legend<'a>(chart: &mut Chart<'_, 'a>) -> Drawn<'a> {
-    let legend = chart.configure_series_labels().position(SeriesLabelPosition::UpperRight);
-    legend.background_style(WHITE).border_style(BLACK).draw()
 }
 
 /// What stands for a series in the legend.
@@ -127,7 +121,8 @@ fn edges<'a>(figures: &Figures, area: &Area<'a>) -> Drawn<'a> {
     }
     let edge = PathElement::new([(0.0, 0.0), (0.0, most as f64 * HEADROOM)], LIMIT.stroke_width(2));
     chart.draw_series([edge])?.label("opening").legend(|at| sample(at, LIMIT));
-    legend(&mut chart)
+    let mut legend = chart.configure_series_labels();
+    legend.position(SeriesLabelPosition::UpperRight).background_style(WHITE).border_style(BLACK).draw()
 }
 
 #[cfg(test)]

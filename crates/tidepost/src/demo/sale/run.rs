@@ -22,7 +22,7 @@ use crate::stack::Stack;
 /// Items of one call at the most.
 const BATCH_MAX: usize = 500;
 
-/// How often the bar of a window asks the simulator how full it is.
+/// How often the bar asks the simulator how full the windows are.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// One campaign with what the API says of it.
@@ -57,7 +57,7 @@ pub struct Report {
 }
 
 impl Teller {
-    /// The second part.
+    /// The part with the campaigns.
     pub(in crate::demo) async fn hold_sale(
         &self,
         stack: &Stack,
@@ -75,20 +75,15 @@ impl Teller {
         for wanted in &CAMPAIGNS {
             ids.push(self.start(wanted, opening(WINDOWS)).await?);
         }
-        for window in 0..WINDOWS {
-            let opens_at = opening(window);
-            let what = format!("{} UTC, the window opens", opens_at.strftime("%m-%d %H:%M"));
-            let bar = self.bar(&what, limits.messages_a_day);
-            // Far from the next edge, while the campaigns still run.
-            let noon = opens_at.checked_add((WINDOW_SECONDS / 2).seconds()).unwrap_or(opens_at);
-            self.watch_until(stack, &bar, opens_at, noon).await?;
-        }
+        let bar =
+            self.bar("the windows of three days fill", limits.messages_a_day * usize::try_from(WINDOWS).unwrap_or(1));
+        // Far from the next edge, while the campaigns still run.
+        let noon = opening(WINDOWS).checked_add((-WINDOW_SECONDS / 2).seconds()).unwrap_or(first);
+        self.watch_until(stack, &bar, noon).await?;
         self.report_sale(members, ids).await
     }
 
     async fn open_app(&self, folder: &Path, limits: Limits) -> Result<(), Failure> {
-        // What the first part did not use up of the platform's bad moments.
-        self.simulator.tell(Method::DELETE, "faults", &json!({})).await?;
         self.simulator.tell(Method::PUT, &format!("apps/{APP_ID}"), &app::at_the_platform(limits)).await?;
         let channel = app::channel(folder, limits);
         self.api.call(Call::new(Method::PUT, &["channels", CHANNEL]).body(&channel)).await?;
@@ -142,21 +137,14 @@ impl Teller {
         Ok(id)
     }
 
-    /// Lets the clock run, and shows what the platform counts in the window meanwhile.
-    async fn watch_until(
-        &self,
-        stack: &Stack,
-        bar: &ProgressBar,
-        opens_at: Timestamp,
-        until: Timestamp,
-    ) -> Result<(), Failure> {
+    /// Lets the clock run, and shows what the platform counts meanwhile.
+    async fn watch_until(&self, stack: &Stack, bar: &ProgressBar, until: Timestamp) -> Result<(), Failure> {
         let passing = stack.pass_until(until);
         let looking = async {
-            while self.shows_progress {
+            while !bar.is_hidden() {
                 tokio::time::sleep(LOOK_EVERY).await;
                 let windows = self.simulator.windows(APP_ID).await?;
-                let window = windows.iter().find(|window| window.opens_at == opens_at);
-                bar.set_position(window.map_or(0, |window| window.accepted));
+                bar.set_position(windows.iter().map(|window| window.accepted).sum());
             }
             std::future::pending::<Result<(), Failure>>().await
         };
