@@ -1,6 +1,6 @@
 //! One flight of a slot: up to 200 people whom live campaigns may be sent to, from an exact start on.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -103,6 +103,10 @@ async fn candidates<'a>(
             room.candidate(&runners, *expected, &to(openid), is_listed)
         }));
     }
+    // Who was to get two campaigns, of which one does not run any more, would get the other one twice: to a delivery its
+    // own reservation is no hindrance.
+    let mut seen = HashSet::new();
+    candidates.retain(|candidate: &Candidate<'_>| seen.insert((candidate.id, candidate.offer.to.clone())));
     candidates.sort_by_key(|candidate| candidate.message.category != Category::Basic);
     Ok(candidates)
 }
