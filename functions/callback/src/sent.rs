@@ -64,7 +64,8 @@ pub async fn settle(
         ([send], []) => told.leave_word(app, send, ending).await,
         // Without the platform's id, an event that comes twice could not be told from two events. The delivery's own
         // receipt may come to say 'delivered': a failure must win over it.
-        ([], [send]) if result.message_id.is_some() => {
+        // Not of a campaign, whose variant only the delivery knows.
+        ([], [send]) if result.message_id.is_some() && send.id.campaign().is_none() => {
             told.leave_word(app, send, Ending { is_afterthought: result.code != 0, ..ending }).await
         }
         _ => {
@@ -163,7 +164,27 @@ impl Told<'_> {
             topic: row.topic,
             variant: None,
         });
-        Ok(Some(under_way.collect()))
+        let mut under_way: Vec<UnknownSend> = under_way.collect();
+        for send in &open {
+            under_way.extend(self.campaign_under_way(app, send).await?);
+        }
+        Ok(Some(under_way))
+    }
+
+    /// The same for a campaign's send, of which there is no row.
+    async fn campaign_under_way(&self, app: &App, send: &RecentSend) -> Result<Option<UnknownSend>, StoreError> {
+        let Some(id) = send.id.campaign() else { return Ok(None) };
+        let Some(campaign) = app.store.campaign(id).await?.map(|row| row.campaign) else { return Ok(None) };
+        let is_meant = campaign.template == self.result.template && campaign.channel == self.to.channel;
+        Ok(is_meant.then(|| UnknownSend {
+            id: send.id,
+            nonce: send.nonce,
+            hour: send.hour(),
+            called_at: send.reserved_at(),
+            template: campaign.template,
+            topic: campaign.topic,
+            variant: None,
+        }))
     }
 
     /// Leaves the event's word on a send whose delivery heard nothing, or has not told yet.
