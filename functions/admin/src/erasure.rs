@@ -8,7 +8,7 @@ use tidepost_core::message::{Message, Standing};
 use tidepost_core::outcome::Ending;
 use tidepost_core::person::{Person, Subscriber};
 use tidepost_core::reason::{Reason, ReasonCode};
-use tidepost_core::receipt::Entry;
+use tidepost_core::receipt::{Entry, Receipt};
 use tidepost_core::sends::RecentSend;
 use tidepost_io::app::App;
 use tidepost_io::store::StoreError;
@@ -48,7 +48,16 @@ async fn strip(app: &App, person: &Person) -> Result<(), StoreError> {
 
 async fn strip_message(app: &App, send: &RecentSend, message: &Message) -> Result<(), StoreError> {
     let receipt = app.store.receipt_of(&message.channel, send).await?;
-    app.store.rewrite_message(send.id, &stripped(message, receipt)).await
+    let is_untold = receipt.is_none() && !matches!(message.standing(), Standing::Ended { .. });
+    let row = stripped(message, receipt);
+    if let (true, Standing::Ended { ending, .. }) = (is_untold, row.standing()) {
+        // Before the row, which nobody looks at again: roll-ups count receipts.
+        let mut receipt = Receipt::default();
+        let entry = Entry { id: send.id, at: send.reserved_at(), ending: ending.clone() };
+        receipt.add(&message.template, &message.topic, &entry);
+        app.store.put_late_receipt(&message.channel, send.hour(), send.nonce, &receipt).await?;
+    }
+    app.store.rewrite_message(send.id, &row).await
 }
 
 /// Whether a row still says what was written, or depends on the person's memory to tell what became of it.
