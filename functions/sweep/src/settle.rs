@@ -1,7 +1,7 @@
 //! Finds reservations of campaigns that were left without an outcome: a delivery died between its reservation and its
 //! receipt, and whether it called is unknown.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 use tidepost_core::campaign::DEFAULT_VARIANT;
@@ -63,7 +63,7 @@ impl<'a> Settling<'a> {
 
     /// Leaves an `unknown` receipt for each that has none.
     pub async fn settle(&mut self) -> Result<(), StoreError> {
-        let mut missing: HashMap<Delivery, Receipt> = HashMap::new();
+        let mut missing: BTreeMap<Delivery, Receipt> = BTreeMap::new();
         for (to, send) in std::mem::take(&mut self.seen) {
             let delivery = (send.hour(), send.nonce);
             if !self.receipts.contains_key(&delivery) {
