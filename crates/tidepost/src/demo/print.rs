@@ -5,7 +5,7 @@ use std::path::Path;
 
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::demo::run::{Demo, Report};
@@ -25,6 +25,13 @@ pub fn bar(what: &str, length: usize, is_shown: bool) -> ProgressBar {
         bar.set_style(style);
     }
     bar
+}
+
+/// Bars of what goes on at the same time; hidden where nobody looks.
+#[must_use]
+pub fn bars(is_shown: bool) -> MultiProgress {
+    let target = if is_shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    MultiProgress::with_draw_target(target)
 }
 
 /// The tables and the last lines.

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use http::Method;
-use indicatif::ProgressBar;
+use indicatif::{MultiProgress, ProgressBar};
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
 use crate::client::{Call, Client, ClientArgs};
 use crate::commands::Failure;
@@ -55,23 +56,33 @@ pub struct Report {
     pub findings: Findings,
 }
 
-/// Runs the demo: one part after the other, each on a stack of its own.
+/// Runs the demo: two parts at once, each on a stack and a clock of its own, since the campaigns mostly wait. Their windows
+/// come once the shop has asked for everything, so that they have the machine to themselves.
 ///
 /// # Errors
 /// [`Failure`] when a stack cannot start or something refuses what the story needs.
 pub async fn run(people: usize, seed: u64, shows_progress: bool) -> Result<Demo, Failure> {
     let folder = secrets_folder()?;
-    let (stack, teller) = open(OPENING, seed, shows_progress).await?;
-    let shop = teller.tell(&stack, invent(people, seed), folder.path(), Limits::for_people(people)).await;
-    stack.stop().await;
-    let shop = shop?;
-    let (stack, teller) = open(sale::app::OPENING, seed, shows_progress).await?;
-    let sale = teller.hold_sale(&stack, sale::app::people_beside(people), seed, folder.path()).await;
-    stack.stop().await;
-    Ok(Demo { shop, sale: sale? })
+    let bars = print::bars(shows_progress);
+    let (asked, all_asked) = oneshot::channel();
+    let shop = async {
+        let (stack, teller) = open(OPENING, seed, &bars).await?;
+        let told = teller.tell(&stack, invent(people, seed), folder.path(), Limits::for_people(people), asked).await;
+        stack.stop().await;
+        told
+    };
+    let sale = async {
+        let (stack, teller) = open(sale::app::OPENING, seed, &bars).await?;
+        let people = sale::app::people_beside(people);
+        let told = teller.hold_sale(&stack, people, seed, folder.path(), all_asked).await;
+        stack.stop().await;
+        told
+    };
+    let (shop, sale) = futures::join!(shop, sale);
+    Ok(Demo { shop: shop?, sale: sale? })
 }
 
-async fn open(opening: &str, seed: u64, shows_progress: bool) -> Result<(Stack, Teller), Failure> {
+async fn open(opening: &str, seed: u64, bars: &MultiProgress) -> Result<(Stack, Teller), Failure> {
     let opening: Timestamp = opening.parse().map_err(|_| Failure::No("the opening is no time".to_owned()))?;
     let options = Options {
         speed: SPEED,
@@ -83,7 +94,7 @@ async fn open(opening: &str, seed: u64, shows_progress: bool) -> Result<(Stack, 
         ..Options::default()
     };
     let stack = Stack::start(options).await?;
-    let teller = Teller::new(&stack, opening, shows_progress)?;
+    let teller = Teller::new(&stack, opening, bars.clone())?;
     Ok((stack, teller))
 }
 
@@ -100,11 +111,11 @@ pub(super) struct Teller {
     pub(super) api: Client,
     pub(super) simulator: Simulator,
     opening: Timestamp,
-    shows_progress: bool,
+    bars: MultiProgress,
 }
 
 impl Teller {
-    fn new(stack: &Stack, opening: Timestamp, shows_progress: bool) -> Result<Self, Failure> {
+    fn new(stack: &Stack, opening: Timestamp, bars: MultiProgress) -> Result<Self, Failure> {
         let args = ClientArgs {
             endpoint: stack.api_url.clone(),
             key: Some(stack.admin_key().expose().to_owned()),
@@ -115,7 +126,7 @@ impl Teller {
             api: Client::new(&args)?,
             simulator: Simulator::new(reqwest::Client::new(), &simulators),
             opening,
-            shows_progress,
+            bars,
         })
     }
 
@@ -125,6 +136,7 @@ impl Teller {
         story: Story,
         folder: &std::path::Path,
         limits: Limits,
+        asked: oneshot::Sender<()>,
     ) -> Result<Report, Failure> {
         self.set_up(stack, folder, limits).await?;
         let bar = self.bar("people answer the dialog", story.people.len());
@@ -141,6 +153,8 @@ impl Teller {
             firsts.extend(answers);
             rest = later;
         }
+        // Nobody listens where the other part has failed.
+        asked.send(()).ok();
         let bar = self.bar("the night passes, what waited goes out", 1);
         let end = self.opening.checked_add(40.hours()).unwrap_or(self.opening);
         stack.pass_until(end).await;
@@ -266,7 +280,7 @@ impl Teller {
     }
 
     pub(super) fn bar(&self, what: &str, length: usize) -> ProgressBar {
-        print::bar(what, length, self.shows_progress)
+        self.bars.add(print::bar(what, length, true))
     }
 
     pub(super) async fn all<'a, T: 'a, R, F>(

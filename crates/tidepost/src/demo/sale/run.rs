@@ -8,6 +8,7 @@ use http::Method;
 use indicatif::ProgressBar;
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
 use crate::client::Call;
 use crate::commands::Failure;
@@ -64,6 +65,7 @@ impl Teller {
         people: usize,
         seed: u64,
         folder: &Path,
+        may_begin: oneshot::Receiver<()>,
     ) -> Result<Report, Failure> {
         let members = invent(people, seed);
         let limits = Limits::for_people(people);
@@ -75,6 +77,8 @@ impl Teller {
         for wanted in &CAMPAIGNS {
             ids.push(self.start(wanted, opening(WINDOWS)).await?);
         }
+        // Also when the other part has failed: then it has ended.
+        may_begin.await.ok();
         let bar =
             self.bar("the windows of three days fill", limits.messages_a_day * usize::try_from(WINDOWS).unwrap_or(1));
         // Far from the next edge, while the campaigns still run.
