@@ -1,13 +1,23 @@
 //! A channel's quota item: leases by compare-and-swap.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use tidepost_core::channel::Channel;
 use tidepost_core::quota::{Leased, Need, Quota, Shortage};
 
+use crate::clock::random;
 use crate::store::{Key, Store, StoreError, Stored, Swap};
 
 /// How often a lease is asked for again when others were faster.
 const LEASE_TRIES: usize = 20;
+
+/// How long the second try after one that others beat waits at the most, in milliseconds; each further one up to twice as
+/// long. Without a wait, as many as begin at once beat each other until the tries are used up.
+const PAUSE_MILLISECONDS: u64 = 2;
+
+/// The longest wait between two tries, in milliseconds.
+const PAUSE_MILLISECONDS_MAX: u64 = 64;
 
 fn key(channel: &str) -> Key {
     Key::new(format!("Q#{channel}"), "quota")
@@ -60,7 +70,7 @@ impl Store {
         let key = key(id);
         let mut stored: Option<Stored<Quota>> = self.get(&key).await?;
         let mut asked: Option<Leased> = None;
-        for _ in 0..LEASE_TRIES {
+        for tries in 0..LEASE_TRIES {
             let quota = stored.as_ref().map(|stored| stored.value.clone()).unwrap_or_default();
             if let Some(leased) = asked.take().filter(|_| quota.holds(need.id)) {
                 // An earlier try of ours had succeeded unheard.
@@ -72,7 +82,7 @@ impl Store {
             };
             match self.swap(&key, stored.as_ref(), next, None).await? {
                 Swap::Done(_) => return Ok(Ok(leased)),
-                Swap::Conflict(current) => stored = current,
+                Swap::Conflict(current) => stored = self.after_conflict(&key, current, tries).await?,
             }
             asked = Some(leased);
         }
@@ -86,14 +96,31 @@ impl Store {
     pub async fn update_quota(&self, id: &str, change: impl Fn(&Quota) -> Option<Quota>) -> Result<(), StoreError> {
         let key = key(id);
         let mut stored: Option<Stored<Quota>> = self.get(&key).await?;
-        for _ in 0..LEASE_TRIES {
+        for tries in 0..LEASE_TRIES {
             let quota = stored.as_ref().map(|stored| stored.value.clone()).unwrap_or_default();
             let Some(next) = change(&quota) else { return Ok(()) };
             match self.swap(&key, stored.as_ref(), next, None).await? {
                 Swap::Done(_) => return Ok(()),
-                Swap::Conflict(current) => stored = current,
+                Swap::Conflict(current) => stored = self.after_conflict(&key, current, tries).await?,
             }
         }
         Err(StoreError::Call { operation: "quota", detail: "the quota changed too often at once".to_owned() })
+    }
+
+    /// What the next try begins with: at first the item that was in the way; later, after a random pause in real time, the
+    /// item as it is then.
+    async fn after_conflict(
+        &self,
+        key: &Key,
+        current: Option<Stored<Quota>>,
+        tries: usize,
+    ) -> Result<Option<Stored<Quota>>, StoreError> {
+        if tries == 0 {
+            return Ok(current);
+        }
+        let most = PAUSE_MILLISECONDS.saturating_mul(1 << tries.min(8)).min(PAUSE_MILLISECONDS_MAX);
+        let [part] = random::<1>();
+        tokio::time::sleep(Duration::from_micros(most * 1_000 * u64::from(part) / 256)).await;
+        self.get(key).await
     }
 }

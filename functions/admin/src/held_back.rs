@@ -4,9 +4,11 @@ use jiff::Timestamp;
 use serde_json::json;
 use tidepost_core::campaign::Live;
 use tidepost_core::choice::{Candidate, Fate, HeldBack, choose, held_back};
-use tidepost_core::decide::{Case, Offer};
+use tidepost_core::decide::{Case, Hold, Offer};
 use tidepost_core::ids::{CampaignId, SubscriberId};
 use tidepost_core::person::Person;
+use tidepost_core::quota::Quota;
+use tidepost_core::reason::{Reason, ReasonCode};
 use tidepost_core::segment::Facts;
 use tidepost_core::time::plus_seconds;
 use tidepost_io::app::App;
@@ -27,11 +29,12 @@ type Wanting<'a> = (Live<'a>, Offer);
 pub async fn show(app: &App, request: &Request, id: &SubscriberId) -> Answer {
     app.authorise(request, Right::LookUp).await?;
     let now = app.clock.now();
-    let (state, entry, rows, cuts) = futures::try_join!(
+    let (state, entry, rows, cuts, quota) = futures::try_join!(
         app.store.channel_state(&id.channel),
         app.store.person(id),
         app.store.campaigns_ending_after(&id.channel, plus_seconds(now, -ENDED_SECONDS)),
         app.store.rfm_cuts(&id.channel),
+        app.store.quota(&id.channel),
     )?;
     let state = state.ok_or_else(|| Problem::not_found("there is no such channel"))?;
     let person = entry.person();
@@ -39,7 +42,7 @@ pub async fn show(app: &App, request: &Request, id: &SubscriberId) -> Answer {
         return Err(Problem::not_found("nothing is known of this subscriber"));
     }
     let wanting = wanting(app, &state, (id, person), &rows, cuts.as_ref(), now).await?;
-    Ok(answer(200, &json!({ "items": items(&state, person, &rows, &wanting, now) })))
+    Ok(answer(200, &json!({ "items": items(&state, &quota, person, &rows, &wanting, now) })))
 }
 
 /// The campaigns that run and mean the person.
@@ -72,6 +75,7 @@ async fn wanting<'a>(
 
 fn items(
     state: &ChannelState,
+    quota: &Quota,
     person: &Person,
     rows: &[(CampaignId, CampaignRow)],
     wanting: &[Wanting<'_>],
@@ -84,8 +88,22 @@ fn items(
         let case = Case { person, offer, channel, health, template, now };
         candidates.push(Candidate { case, merit: live.merit(1.0) });
     }
-    let fates = choose(&candidates).fates.into_iter();
+    let fates = choose(&candidates).fates.into_iter().zip(&candidates);
+    let fates = fates.map(|(fate, candidate)| where_there_is_room(fate, quota, &candidate.case));
     let live: Vec<(CampaignId, Fate)> = wanting.iter().map(|(live, _)| live.id).zip(fates).collect();
     let known: Vec<CampaignId> = rows.iter().map(|(id, _)| *id).collect();
     held_back(person, &known, &live, now)
+}
+
+/// What nothing about the person holds back still needs room in the channel's windows.
+fn where_there_is_room(fate: Fate, quota: &Quota, case: &Case<'_>) -> Fate {
+    let rooms = quota.rooms(case.channel, case.offer.category, case.now);
+    let has_room = rooms.is_some_and(|rooms| rooms.iter().all(|(_, room)| *room > 0));
+    match fate {
+        Fate::Sent if !has_room => {
+            let reason = Reason::new(ReasonCode::QuotaWindow, "a window of the channel is used up");
+            Fate::Held(Hold::Wait { until: quota.next_room(case.channel, case.now), reason: Some(reason) })
+        }
+        fate => fate,
+    }
 }

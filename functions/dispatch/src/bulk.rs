@@ -19,7 +19,7 @@ use tidepost_io::ledger::{Entry, prefix};
 use tidepost_io::lineup::{Lineup, Runner};
 use tidepost_io::queue::FlightTask;
 use tidepost_io::store::StoreError;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::delivery::Delivery;
 use crate::plan::{Candidate, Won};
@@ -227,9 +227,7 @@ impl Delivery<'_> {
             match self.lease_for(alike, category, at, closes_at).await? {
                 Ok((lease, leased)) => {
                     let rest = waiting.split_off(usize::try_from(leased.units).unwrap_or(usize::MAX).min(alike));
-                    self.send_leased(std::mem::replace(&mut waiting, rest), &lease, &leased).await;
-                    // Now and not at the end: a crash under a later lease does not make these outcomes unknown.
-                    self.book.write(self.app, self.channel, self.nonce).await;
+                    self.send_noting(std::mem::replace(&mut waiting, rest), &lease, &leased).await;
                 }
                 Err(shortage) if shortage.until < patience_ends => at = shortage.until.max(at),
                 Err(shortage) => {
@@ -239,6 +237,29 @@ impl Delivery<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Sends under a lease, and writes outcomes down meanwhile: the calls of one lease take seconds, and those of a
+    /// delivery that dies are unknown as far as they are not written.
+    async fn send_noting(&self, candidates: Vec<Candidate<'_>>, lease: &str, leased: &Leased) {
+        let sent = Notify::new();
+        let sending = async {
+            self.send_leased(candidates, lease, leased).await;
+            sent.notify_one();
+        };
+        let writing = async {
+            loop {
+                let is_over = tokio::select! {
+                    () = sent.notified() => true,
+                    () = self.book.ripe(&self.app.clock) => false,
+                };
+                self.book.write(self.app, self.channel, self.nonce).await;
+                if is_over {
+                    return;
+                }
+            }
+        };
+        futures::join!(sending, writing);
     }
 
     async fn lease_for(

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::world::{NOON, SHIPPED, Shop, World, at, id};
 
 /// Asks for a campaign and starts it; `changes` replace what is usual.
-async fn start(shop: &Shop, changes: Value) -> String {
+pub async fn start(shop: &Shop, changes: Value) -> String {
     let mut wanted = json!({
         "channel": shop.name, "name": "Spring", "template": SHIPPED,
         "data": {"character_string1": "S1", "thing2": "{{attributes.name|您}}的春茶到了"},
@@ -38,7 +38,7 @@ async fn show(shop: &Shop, campaign: &str) -> Value {
 }
 
 /// Tells Tidepost who people are.
-async fn know(shop: &Shop, people: Vec<Value>) {
+pub async fn know(shop: &Shop, people: Vec<Value>) {
     let path = format!("/v1/channels/{}/subscribers", shop.name);
     for people in people.chunks(500) {
         let answer = shop.api.post(&path, &json!({ "subscribers": people })).await;
@@ -46,26 +46,26 @@ async fn know(shop: &Shop, people: Vec<Value>) {
     }
 }
 
-fn openids(prefix: &str, count: usize) -> Vec<String> {
+pub fn openids(prefix: &str, count: usize) -> Vec<String> {
     (0..count).map(|number| format!("{prefix}{number}")).collect()
 }
 
-fn tagged(openids: &[String], tag: &str) -> Vec<Value> {
+pub fn tagged(openids: &[String], tag: &str) -> Vec<Value> {
     openids.iter().map(|openid| json!({"openid": openid, "tags": {"add": [tag]}})).collect()
 }
 
 /// Who received something, once for each time, in the order of time.
-async fn received(shop: &Shop) -> Vec<String> {
+pub async fn received(shop: &Shop) -> Vec<String> {
     let mut received = shop.truth("received").await;
     received.sort_by_key(|one| at(one["at"].as_str().unwrap()));
     received.iter().map(|one| one["openid"].as_str().unwrap().to_owned()).collect()
 }
 
-fn set(openids: &[String]) -> BTreeSet<String> {
+pub fn set(openids: &[String]) -> BTreeSet<String> {
     openids.iter().cloned().collect()
 }
 
-async fn assert_no_overshoot(shop: &Shop) {
+pub async fn assert_no_overshoot(shop: &Shop) {
     let windows = shop.truth("windows").await;
     assert!(windows.iter().all(|window| window["overshoot"] == 0), "{windows:?}");
 }
@@ -114,6 +114,9 @@ async fn the_best_go_first_when_a_window_cannot_hold_all() {
     let first = received(&shop).await;
     assert_eq!(first.len(), 40, "{first:?}");
     assert!(set(&first).is_superset(&set(&gold)), "{first:?}");
+    let waiting = tin.iter().find(|openid| !first.contains(openid)).unwrap();
+    let held = shop.api.get(&format!("/v1/channels/scarce/subscribers/{waiting}/held-back")).await.body;
+    assert_eq!(held["items"][0]["reason"], "quota_window", "{held}");
     let edge = at("2026-11-21T13:00:00+08:00");
     world.pass_until(edge + 2.minutes()).await;
     let all = received(&shop).await;

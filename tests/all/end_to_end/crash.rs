@@ -31,7 +31,7 @@ pub const ADMIN_KEY: &str = "an-admin-key-of-a-test-with-more-than-32-characters
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The command, beside this test's own binary; built when it is not there or older than what it is made of.
-fn command_path() -> PathBuf {
+pub fn command_path() -> PathBuf {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     let find = || {
         let own = std::env::current_exe().unwrap();

@@ -2,6 +2,8 @@
 
 mod callback;
 mod campaign_api;
+mod campaign_crash;
+mod campaign_rules;
 mod campaigns;
 mod crash;
 mod dead_letters;

@@ -128,14 +128,17 @@ impl Outlook<'_> {
             return None;
         }
         let offer = |live: &&Live<'_>| live.occurrence.id.offer_id();
+        // Whom the slot would hand out too early would be off the roster until the next census.
+        let is_out =
+            |live: &&Live<'_>| self.barred.contains(&offer(live)) || begins_at < live.occurrence.period.opens_at;
         let wish = |live: &&Live<'_>| {
-            let left = if self.barred.contains(&offer(live)) { 0 } else { self.left_of(offer(live)) };
+            let left = if is_out(live) { 0 } else { self.left_of(offer(live)) };
             Wish::of(live.campaign, self.channel, left, slot.period)
         };
         let wishes: Vec<Wish> = self.lives.iter().map(wish).collect();
         let budget = budget(&self.supply(period), &wishes);
         let limits: Vec<(MessageId, u64)> = (self.lives.iter().zip(&budget.rations))
-            .filter(|(live, _)| live.campaign.pace == Pace::Even || self.barred.contains(&offer(live)))
+            .filter(|(live, _)| live.campaign.pace == Pace::Even || is_out(live))
             .map(|(live, ration)| (offer(live), ration.units))
             .collect();
         let portions = self.portions(budget.units, &limits);
@@ -254,7 +257,7 @@ mod tests {
         /// Plans the slot after the present one, for ranges of so many people.
         fn plan(&self, ranges: &[u32]) -> Option<SlotPlan> {
             let now = at(NOW);
-            let live = Live::new(id(), &self.campaign, &template(), now).unwrap().unwrap();
+            let live = Live::new(id(), &self.campaign, &template(), plus_seconds(now, 110)).unwrap().unwrap();
             let piece = |count: &u32| Piece {
                 number: 0,
                 line: "retail".into(),
@@ -326,5 +329,12 @@ mod tests {
         assert!((10..=11).contains(&units), "{units}: 120 minutes for 1,200 people");
         world.barred.push(id().offer_id());
         assert_eq!(world.plan(&[600, 600]), None);
+    }
+
+    #[test]
+    fn a_campaign_that_begins_after_the_slot_hands_nobody_out() {
+        let from = |from: &str| World::new(&format!(r#"{{"from":"{from}"}}"#)).plan(&[100]);
+        assert_eq!(from("2026-11-21T12:02:00+08:00"), None);
+        assert!(from("2026-11-21T12:01:00+08:00").is_some());
     }
 }

@@ -1,0 +1,141 @@
+//! Broadcasts, the weights of business lines, and quintiles of real purchases: who gets a campaign under them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Stdio;
+
+use jiff::ToSpan;
+use serde_json::{Value, json};
+
+use super::campaigns::{assert_no_overshoot, know, openids, received, set, start, tagged};
+use super::crash::command_path;
+use super::world::{NOON, SHIPPED, World};
+
+/// Real purchases; not part of the repository.
+const PURCHASES: &str = "../../shared/data/cdnow_transactions.txt";
+
+#[tokio::test]
+async fn of_seven_campaigns_the_best_five_are_the_broadcasts_of_a_day() {
+    let world = World::at("2026-11-21T10:00:00+08:00").await;
+    let rule = json!({"id": "broadcasts", "unit": "broadcast", "limit": 5, "window": {"calendar": "day"}});
+    let shop = world.open("broadcasts", json!({}), json!({"quota_rules": [rule]})).await;
+    let groups: Vec<Vec<String>> = (0..7).map(|n| openids(&format!("g{n}o"), 4)).collect();
+    for (n, group) in groups.iter().enumerate() {
+        know(&shop, tagged(group, &format!("g{n}"))).await;
+        shop.grant_all(group, SHIPPED).await;
+    }
+    for n in (0..groups.len()).rev() {
+        start(&shop, json!({"name": format!("C{n}"), "segment": format!("tag('g{n}')"), "priority": 10 * n})).await;
+    }
+    world.pass_minutes(5).await;
+    assert_eq!(set(&received(&shop).await), set(&groups[2..].concat()));
+    // Nobody else is sent to on that day, and nobody twice.
+    world.pass_minutes(5).await;
+    assert_eq!(received(&shop).await.len(), 20);
+    world.stack.stop().await;
+}
+
+#[tokio::test]
+async fn lines_share_a_window_by_their_weights_whatever_their_priorities() {
+    let world = World::at(NOON).await;
+    let rule = json!({"id": "hourly", "unit": "call", "limit": 40, "window": {"seconds": 3600}, "basic_share": 0.0});
+    let app = json!({"windows": [{"id": "hourly", "unit": "call", "limit": 40, "seconds": 3600}]});
+    let policy = json!({"business_line_weights": {"big": 3.0, "small": 1.0}});
+    let shop = world.open("weights", app, json!({"quota_rules": [rule], "policy": policy})).await;
+    let (big, small) = (openids("big", 80), openids("small", 30));
+    for (line, people, priority) in [("big", &big, 90), ("small", &small, 10)] {
+        know(&shop, tagged(people, line)).await;
+        shop.grant_all(people, SHIPPED).await;
+        let segment = format!("tag('{line}')");
+        start(&shop, json!({"name": line, "business_line": line, "segment": segment, "priority": priority})).await;
+    }
+    world.pass_minutes(5).await;
+    let first = received(&shop).await;
+    let of = |people: &[String]| first.iter().filter(|openid| people.contains(openid)).count();
+    assert_eq!((of(&big), of(&small)), (30, 10));
+    assert_no_overshoot(&shop).await;
+    world.stack.stop().await;
+}
+
+/// One buyer's rows of the file.
+#[derive(Default)]
+struct Buyer {
+    purchases: Vec<Value>,
+    cents: u64,
+}
+
+/// The buyers by their number, read as the file has them: customer, day, pieces, dollars.
+fn buyers(text: &str) -> BTreeMap<String, Buyer> {
+    let mut buyers: BTreeMap<String, Buyer> = BTreeMap::new();
+    for (number, line) in text.lines().enumerate() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [customer, day, items, dollars] = words[..] else { continue };
+        let Ok(items) = items.parse::<u32>() else { continue };
+        let (whole, cents) = dollars.split_once('.').unwrap();
+        let buyer = buyers.entry(format!("o{customer}")).or_default();
+        buyer.cents += whole.parse::<u64>().unwrap() * 100 + cents.parse::<u64>().unwrap();
+        let day = format!("{}-{}-{}T12:00:00+08:00", &day[..4], &day[4..6], &day[6..]);
+        buyer.purchases.push(json!({"id": format!("p{number}"), "at": day, "amount": dollars, "items": items}));
+    }
+    buyers
+}
+
+/// Those who spent more than the sum that four fifths of the buyers do not exceed.
+fn best_fifth(buyers: &BTreeMap<String, Buyer>) -> BTreeSet<String> {
+    let mut sums: Vec<u64> = buyers.values().map(|buyer| buyer.cents).collect();
+    sums.sort_unstable();
+    let cut = sums[(sums.len() * 4).div_ceil(5) - 1];
+    buyers.iter().filter(|(_, buyer)| buyer.cents > cut).map(|(openid, _)| openid.clone()).collect()
+}
+
+/// Has the command import a file, as a person would.
+async fn import(world: &World, channel: &str, file: &Path) {
+    let mut command = tokio::process::Command::new(command_path());
+    command.args(["subscribers", "import", "--channel", channel, "--endpoint", &world.stack.api_url]).arg(file);
+    command.args(["--key", world.stack.admin_key().expose(), "--json"]).stdout(Stdio::piped());
+    let imported = command.output().await.unwrap();
+    let told = String::from_utf8_lossy(&imported.stdout);
+    assert!(imported.status.success(), "{told} {}", String::from_utf8_lossy(&imported.stderr));
+    println!("imported: {told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_best_fifth_of_real_buyers_is_reached_and_nobody_else() {
+    let Ok(text) = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(PURCHASES)) else {
+        println!("skipped: {PURCHASES} is not there");
+        return;
+    };
+    let buyers = buyers(&text);
+    let best = best_fifth(&buyers);
+    let world = World::at(NOON).await;
+    let shop = world.shop("cdnow").await;
+    let file = world.folder.path().join("buyers.ndjson");
+    let rows = buyers.iter().map(|(openid, buyer)| json!({"openid": openid, "purchases": buyer.purchases}).to_string());
+    std::fs::write(&file, rows.collect::<Vec<_>>().join("\n")).unwrap();
+    import(&world, &shop.name, &file).await;
+    // All of the best consent, and some of the others, whom the campaign must leave out.
+    let others = buyers.keys().filter(|openid| !best.contains(*openid)).step_by(40);
+    let consenting: Vec<String> = best.iter().chain(others).cloned().collect();
+    shop.grant_all(&consenting, SHIPPED).await;
+    start(&shop, json!({"segment": "rfm.monetary = 5"})).await;
+    // The quintiles are known after the first look at the people.
+    let noon = world.now();
+    for minute in 1..=20 {
+        world.pass_until(noon + minute.minutes()).await;
+        if shop.truth("received").await.len() >= best.len() {
+            break;
+        }
+    }
+    let all = received(&shop).await;
+    println!(
+        "{} buyers, {} of the best fifth, {} consented, {} received",
+        buyers.len(),
+        best.len(),
+        consenting.len(),
+        all.len()
+    );
+    assert_eq!(buyers.len(), 23_570);
+    assert_eq!(all.len(), best.len(), "nobody twice");
+    assert_eq!(set(&all), best);
+    world.stack.stop().await;
+}
