@@ -9,7 +9,6 @@ use tidepost_core::digest;
 use tidepost_core::ids::MessageId;
 use tidepost_core::invalid::Invalid;
 use tidepost_core::message::{IDEMPOTENCY_SECONDS, Message, MessageRequest, Standing, summary};
-use tidepost_core::outcome::Ending;
 use tidepost_core::receipt::Entry;
 use tidepost_core::time::plus_seconds;
 use tidepost_io::app::App;
@@ -18,6 +17,10 @@ use tidepost_io::emf;
 use tidepost_io::http::{Answer, Problem, Request, from_value, json as answer_json};
 use tidepost_io::messages::Parked;
 use tidepost_io::queue::MessageTask;
+
+/// How long a message that will not be sent is certainly not on its way, in seconds: the walk over the messages leaves it alone
+/// for longer.
+const CLOSED_WITHIN_SECONDS: i64 = 60;
 
 /// Takes one message, once per Idempotency-Key.
 pub async fn accept(app: &App, request: &Request) -> Answer {
@@ -31,15 +34,12 @@ pub async fn accept(app: &App, request: &Request) -> Answer {
     if let Some(answer) = told_before(app, id, &body_hash, now).await? {
         return Ok(answer);
     }
-    let (row, ending, is_new) = store(app, id, wanted, body_hash.clone(), now).await?;
+    let (row, is_new) = store(app, id, wanted, body_hash.clone(), now).await?;
     let is_ours = async || Ok::<_, Problem>(app.store.message(id).await?.is_some_and(|known| known == row));
     if !is_new && !is_ours().await? {
         return told_before(app, id, &body_hash, now).await?.ok_or_else(|| Problem::unavailable("try again"));
     }
-    let message = match ending {
-        None => row,
-        Some(ending) => close(app, id, row, ending, now).await?,
-    };
+    let message = close(app, id, row, now).await?;
     // Also when the write had succeeded unheard and its own repetition found the row.
     start(app, id, &message).await;
     Ok(told(id, &message))
@@ -75,7 +75,7 @@ async fn told_before(
     let known = rows.into_iter().find(|(_, row)| now < plus_seconds(row.accepted_at, IDEMPOTENCY_SECONDS));
     match known {
         None => Ok(None),
-        Some((id, row)) if row.body_hash == body_hash => Ok(Some(told(id, &row))),
+        Some((id, row)) if row.body_hash == body_hash => Ok(Some(told(id, &close(app, id, row, now).await?))),
         Some(_) => {
             let detail = "this Idempotency-Key was used with another body; use a new key for a new message";
             Err(Problem::new(409, "idempotency_conflict", detail))
@@ -89,15 +89,15 @@ fn told(id: MessageId, message: &Message) -> aws_lambda_events::apigw::ApiGatewa
     answer_json(202, &body)
 }
 
-/// Checks the message, decides what will happen to it as things are, and stores it. Returns its row and, where it will not be
-/// sent, how it ends: until that is written down its row is open.
+/// Checks the message, decides what will happen to it as things are, and stores both. Where it will not be sent its row is
+/// open all the same until that is written down: see [`close`].
 async fn store(
     app: &App,
     id: MessageId,
     wanted: MessageRequest,
     body_hash: String,
     now: Timestamp,
-) -> Result<(Message, Option<Ending>, bool), Problem> {
+) -> Result<(Message, bool), Problem> {
     let unknown = |field: &str, what: &str| {
         let message = format!("there is no such {what}; create it first");
         Problem::invalid(vec![Invalid::new(field, format!("{what}_unknown"), message)])
@@ -112,24 +112,31 @@ async fn store(
     let case =
         Case { person: person.person(), offer: &offer, channel: &state.channel, health: &state.health, template, now };
     let hold = decide(&case).or_else(|| wait_for_room(&case, &quota));
-    let (answer, ending) = match hold.map_or(Standing::Queued, Standing::held) {
-        Standing::Ended { ending, .. } => (Standing::Queued, Some(ending)),
-        answer => (answer, None),
-    };
-    message.answer = answer;
+    message.answer = hold.map_or(Standing::Queued, Standing::held);
+    if matches!(message.answer, Standing::Ended { .. }) {
+        message.standing = Some(Standing::Queued);
+    }
     // Near a week's turn another function may be about to store the same message under the other week's id.
     let is_new = app.store.put_message(id, id.across_the_turn(now), &message).await?;
-    Ok((message, ending, is_new))
+    Ok((message, is_new))
 }
 
-/// Ends a message that will not be sent: its receipt, then its row, which nobody looks after from then on. The open row came
-/// before both, so that the hour in which it counts does not depend on how often it was tried; what dies between is found
-/// by the walk over the messages.
-async fn close(app: &App, id: MessageId, row: Message, ending: Ending, now: Timestamp) -> Result<Message, Problem> {
-    let standing = app.store.put_ending(&row, Entry { id, at: now, ending }).await?;
+/// Ends a message that will not be sent, if that is not done: its receipt, then its row, which nobody looks after from then
+/// on. The open row came before both, so that the hour in which it counts does not depend on how often it was tried.
+///
+/// What dies between is made good by the same request when it comes again soon; later the walk over the messages may have
+/// put the message on its way, and it is told as queued.
+async fn close(app: &App, id: MessageId, row: Message, now: Timestamp) -> Result<Message, Problem> {
+    let (Standing::Ended { ending, .. }, Some(Standing::Queued)) = (&row.answer, &row.standing) else {
+        return Ok(row);
+    };
+    if now >= plus_seconds(row.accepted_at, CLOSED_WITHIN_SECONDS) {
+        return Ok(Message { answer: Standing::Queued, ..row });
+    }
+    let standing = app.store.put_ending(&row, Entry { id, at: now, ending: ending.clone() }).await?;
     let answer = Standing::Ended { ending: standing.ending, sent_at: None };
     // What will never be sent is not kept.
-    let closed = Message { answer, data: BTreeMap::new(), page: None, ..row };
+    let closed = Message { answer, standing: None, data: BTreeMap::new(), page: None, ..row };
     app.store.rewrite_message(id, &closed).await?;
     Ok(closed)
 }
