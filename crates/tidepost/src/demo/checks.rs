@@ -35,7 +35,9 @@ pub struct Findings {
     pub lost: u64,
     /// Messages received without a consent to pay for them.
     pub unpaid: u64,
-    /// Messages that came at night though they could wait.
+    /// Messages received by somebody for whom they were not.
+    pub strayed: u64,
+    /// Messages that came at night though they could wait, or beyond what a person gets in a day.
     pub disturbed: u64,
     /// Consents that ledger and platform count differently.
     pub miscounted: u64,
@@ -48,6 +50,21 @@ impl Findings {
     #[must_use]
     pub fn held(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Those of both.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        Self {
+            overshoot: self.overshoot + other.overshoot,
+            doubled: self.doubled + other.doubled,
+            lost: self.lost + other.lost,
+            unpaid: self.unpaid + other.unpaid,
+            strayed: self.strayed + other.strayed,
+            disturbed: self.disturbed + other.disturbed,
+            miscounted: self.miscounted + other.miscounted,
+            misreported: self.misreported + other.misreported,
+        }
     }
 }
 
@@ -69,6 +86,7 @@ pub fn check(
         doubled: times.values().filter(|times| **times > 1).count() as u64,
         lost: lost(story, told, &times),
         unpaid: unpaid(story, truth),
+        strayed: strayed(story, truth),
         disturbed: disturbed(story, truth),
         miscounted: miscounted(told, ledger, truth, story),
         misreported: misreported(told, metrics),
@@ -102,6 +120,16 @@ fn unpaid(story: &Story, truth: &Truth) -> u64 {
         *owed.entry((&received.openid, &received.template_id)).or_default() -= 1;
     }
     owed.values().filter(|left| **left < 0).count() as u64
+}
+
+/// The key inside a message names the person who ordered.
+fn strayed(story: &Story, truth: &Truth) -> u64 {
+    let owners: BTreeMap<&str, &str> =
+        story.messages.iter().map(|message| (message.key.as_str(), message.openid.as_str())).collect();
+    let is_stray = |received: &&crate::demo::truth::Received| {
+        owners.get(received.key().as_str()).is_none_or(|openid| *openid != received.openid)
+    };
+    truth.received.iter().filter(is_stray).count() as u64
 }
 
 /// Quiet hours are 22:00 to 08:00 in Shanghai; only the urgent confirmations may come then.
@@ -173,6 +201,7 @@ mod tests {
         let answers = [(key, told("delivered")), (other, told("queued"))].into();
         let findings = check(&story, &answers, &Ledger::new(), &BTreeMap::new(), &truth);
         assert_eq!((findings.doubled, findings.lost, findings.disturbed, findings.misreported), (1, 1, 1, 1));
+        assert_eq!(findings.strayed, 0);
         assert_eq!(findings.unpaid, 1, "nobody consented to template T");
         assert!(!findings.held());
     }

@@ -1,13 +1,16 @@
 //! What a person sees of the demo.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
-use crate::demo::run::Report;
+use crate::demo::run::{Demo, Report};
+use crate::demo::sale;
+use crate::demo::sale::figures::Figures;
 use crate::demo::truth::Received;
 
 /// A bar on standard error; hidden where nobody looks.
@@ -24,20 +27,23 @@ pub fn bar(what: &str, length: usize, is_shown: bool) -> ProgressBar {
     bar
 }
 
+/// Bars of what goes on at the same time; hidden where nobody looks.
+#[must_use]
+pub fn bars(is_shown: bool) -> MultiProgress {
+    let target = if is_shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    MultiProgress::with_draw_target(target)
+}
+
 /// The tables and the last lines.
 #[must_use]
-pub fn text(report: &Report, seed: u64) -> String {
-    let findings = &report.findings;
+pub fn text(demo: &Demo, figures: &Figures, plot: &Path, seed: u64) -> String {
+    let findings = demo.findings();
     [
-        format!("Messages: {} were asked for; held back at first, as Tidepost tells it", report.told.len()),
-        waits(report),
-        format!("What came of them; {} were received, as the platform saw it", report.truth.received.len()),
-        endings(report),
-        "Windows, as the platform counted them (Asia/Shanghai)".to_owned(),
-        windows(report),
-        "Calls of the sending API, by the platform's answer".to_owned(),
-        calls(report),
+        shop(&demo.shop),
+        sale::print::text(figures),
+        format!("plot {}", plot.display()),
         format!("unpaid {}", findings.unpaid),
+        format!("strayed {}", findings.strayed),
         format!("disturbed {}", findings.disturbed),
         format!("ledger differs {}", findings.miscounted),
         format!("metrics differ {}", findings.misreported),
@@ -50,10 +56,24 @@ pub fn text(report: &Report, seed: u64) -> String {
     .join("\n")
 }
 
+fn shop(report: &Report) -> String {
+    [
+        format!("Messages: {} were asked for; held back at first, as Tidepost tells it", report.told.len()),
+        waits(report),
+        format!("What came of them; {} were received, as the platform saw it", report.truth.received.len()),
+        endings(report),
+        "Windows, as the platform counted them (Asia/Shanghai)".to_owned(),
+        windows(report),
+        "Calls of the sending API, by the platform's answer".to_owned(),
+        calls(report),
+    ]
+    .join("\n")
+}
+
 /// The same as one object.
 #[must_use]
-pub fn object(report: &Report, seed: u64) -> Value {
-    let findings = &report.findings;
+pub fn object(demo: &Demo, figures: &Figures, seed: u64) -> Value {
+    let (report, findings) = (&demo.shop, demo.findings());
     json!({
         "overshoot": findings.overshoot, "doubled": findings.doubled, "lost": findings.lost, "seed": seed,
         "invariants_held": findings.held(), "invariants held": findings.held(), "findings": findings,
@@ -69,6 +89,7 @@ pub fn object(report: &Report, seed: u64) -> Value {
             "rule": window.id, "opens_at": window.opens_at, "limit": window.limit, "calls": window.calls,
             "accepted": window.accepted, "overshoot": window.overshoot,
         })).collect::<Vec<_>>(),
+        "sale": sale::print::object(figures),
     })
 }
 
@@ -157,13 +178,15 @@ fn calls(report: &Report) -> String {
     indented(&table)
 }
 
-fn table<const N: usize>(headings: [&str; N]) -> Table {
+/// An empty table.
+pub(super) fn table(headings: impl Into<comfy_table::Row>) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING).set_header(headings);
     table
 }
 
-fn indented(table: &Table) -> String {
+/// The table as lines.
+pub(super) fn indented(table: &Table) -> String {
     table.lines().map(|line| format!("  {}", line.trim_end())).collect::<Vec<_>>().join("\n")
 }
 

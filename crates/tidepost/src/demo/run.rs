@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use http::Method;
-use indicatif::ProgressBar;
+use indicatif::{MultiProgress, ProgressBar};
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
 use crate::client::{Call, Client, ClientArgs};
 use crate::commands::Failure;
 use crate::demo::checks::{Findings, Ledger, Told, check};
-use crate::demo::print;
 use crate::demo::shop::{self, APP_ID, CHANNEL, Limits, SECRETS, SHIPPING};
 use crate::demo::story::{Customer, OPENING, Story, Telling, invent};
 use crate::demo::truth::{Simulator, Truth};
+use crate::demo::{print, sale};
 use crate::stack::aws::resources::QueueSettings;
 use crate::stack::data::AdminKey;
 use crate::stack::{Options, Stack};
@@ -23,9 +24,26 @@ use crate::stack::{Options, Stack};
 const CONCURRENCY: usize = 32;
 
 /// How fast idle spans pass.
-const SPEED: f64 = 200_000.0;
+const SPEED: f64 = 10_000_000.0;
 
-/// What the demo found.
+/// What both parts of the demo found.
+#[derive(Debug)]
+pub struct Demo {
+    /// The shop's evening.
+    pub shop: Report,
+    /// The campaigns.
+    pub sale: sale::run::Report,
+}
+
+impl Demo {
+    /// How often invariants were broken in all.
+    #[must_use]
+    pub fn findings(&self) -> Findings {
+        self.shop.findings.and(&self.sale.findings)
+    }
+}
+
+/// What the first part found.
 #[derive(Debug)]
 pub struct Report {
     /// The story that was told.
@@ -38,13 +56,34 @@ pub struct Report {
     pub findings: Findings,
 }
 
-/// Runs the demo.
+/// Runs the demo: two parts at once, each on a stack and a clock of its own, since the campaigns mostly wait. Their windows
+/// come once the shop has asked for everything, so that they have the machine to themselves.
 ///
 /// # Errors
-/// [`Failure`] when the stack cannot start or something refuses what the story needs.
-pub async fn run(people: usize, seed: u64, shows_progress: bool) -> Result<Report, Failure> {
+/// [`Failure`] when a stack cannot start or something refuses what the story needs.
+pub async fn run(people: usize, seed: u64, shows_progress: bool) -> Result<Demo, Failure> {
     let folder = secrets_folder()?;
-    let opening: Timestamp = OPENING.parse().map_err(|_| Failure::No("the opening is no time".to_owned()))?;
+    let bars = print::bars(shows_progress);
+    let (asked, all_asked) = oneshot::channel();
+    let shop = async {
+        let (stack, teller) = open(OPENING, seed, &bars).await?;
+        let told = teller.tell(&stack, invent(people, seed), folder.path(), Limits::for_people(people), asked).await;
+        stack.stop().await;
+        told
+    };
+    let sale = async {
+        let (stack, teller) = open(sale::app::OPENING, seed, &bars).await?;
+        let people = sale::app::people_beside(people);
+        let told = teller.hold_sale(&stack, people, seed, folder.path(), all_asked).await;
+        stack.stop().await;
+        told
+    };
+    let (shop, sale) = futures::join!(shop, sale);
+    Ok(Demo { shop: shop?, sale: sale? })
+}
+
+async fn open(opening: &str, seed: u64, bars: &MultiProgress) -> Result<(Stack, Teller), Failure> {
+    let opening: Timestamp = opening.parse().map_err(|_| Failure::No("the opening is no time".to_owned()))?;
     let options = Options {
         speed: SPEED,
         start: Some(opening),
@@ -55,10 +94,8 @@ pub async fn run(people: usize, seed: u64, shows_progress: bool) -> Result<Repor
         ..Options::default()
     };
     let stack = Stack::start(options).await?;
-    let teller = Teller::new(&stack, opening, shows_progress)?;
-    let told = teller.tell(&stack, invent(people, seed), folder.path(), Limits::for_people(people)).await;
-    stack.stop().await;
-    told
+    let teller = Teller::new(&stack, opening, bars.clone())?;
+    Ok((stack, teller))
 }
 
 fn secrets_folder() -> Result<tempfile::TempDir, Failure> {
@@ -70,15 +107,15 @@ fn secrets_folder() -> Result<tempfile::TempDir, Failure> {
 }
 
 /// Everyone who acts in the story.
-struct Teller {
-    api: Client,
-    simulator: Simulator,
+pub(super) struct Teller {
+    pub(super) api: Client,
+    pub(super) simulator: Simulator,
     opening: Timestamp,
-    shows_progress: bool,
+    bars: MultiProgress,
 }
 
 impl Teller {
-    fn new(stack: &Stack, opening: Timestamp, shows_progress: bool) -> Result<Self, Failure> {
+    fn new(stack: &Stack, opening: Timestamp, bars: MultiProgress) -> Result<Self, Failure> {
         let args = ClientArgs {
             endpoint: stack.api_url.clone(),
             key: Some(stack.admin_key().expose().to_owned()),
@@ -89,7 +126,7 @@ impl Teller {
             api: Client::new(&args)?,
             simulator: Simulator::new(reqwest::Client::new(), &simulators),
             opening,
-            shows_progress,
+            bars,
         })
     }
 
@@ -99,11 +136,12 @@ impl Teller {
         story: Story,
         folder: &std::path::Path,
         limits: Limits,
+        asked: oneshot::Sender<()>,
     ) -> Result<Report, Failure> {
         self.set_up(stack, folder, limits).await?;
         let bar = self.bar("people answer the dialog", story.people.len());
         self.all(&story.people, &bar, |person| self.subscribe(person)).await?;
-        self.misbehave().await?;
+        self.misbehave(story.people.len()).await?;
         let mut firsts: BTreeMap<String, (String, Value)> = BTreeMap::new();
         let mut rest = story.messages.as_slice();
         while let Some(first) = rest.first() {
@@ -115,6 +153,8 @@ impl Teller {
             firsts.extend(answers);
             rest = later;
         }
+        // Nobody listens where the other part has failed.
+        asked.send(()).ok();
         let bar = self.bar("the night passes, what waited goes out", 1);
         let end = self.opening.checked_add(40.hours()).unwrap_or(self.opening);
         stack.pass_until(end).await;
@@ -133,12 +173,13 @@ impl Teller {
         Ok(())
     }
 
-    /// The platform has its moments: it is busy, loses answers, revokes a token.
-    async fn misbehave(&self) -> Result<(), Failure> {
+    /// The platform has its moments: it is busy, revokes a token, and loses answers once about everybody was sent a
+    /// confirmation: those would be tried again a minute later, and everybody would wait for that.
+    async fn misbehave(&self, people: usize) -> Result<(), Failure> {
         let send = "/cgi-bin/message/subscribe/send";
         for fault in [
             json!({"match": {"path": send, "after": 20, "times": 20, "probability": 0.05}, "fault": {"kind": "errcode", "errcode": -1}}),
-            json!({"match": {"path": send, "after": 40, "times": 3, "probability": 0.02}, "fault": {"kind": "timeout_after_delivery"}}),
+            json!({"match": {"path": send, "after": people, "times": 3, "probability": 0.02}, "fault": {"kind": "timeout_after_delivery"}}),
             json!({"match": {"path": send, "after": 60, "times": 1}, "fault": {"kind": "revoke_token"}}),
         ] {
             self.simulator.tell(Method::POST, "faults", &fault).await?;
@@ -198,7 +239,7 @@ impl Teller {
         let ledger: Ledger =
             self.all(&story.people, &bar, |person| self.grants(person)).await?.into_iter().flatten().collect();
         let metrics = self.metrics().await?;
-        let truth = self.simulator.truth().await?;
+        let truth = self.simulator.truth(APP_ID).await?;
         let findings = check(&story, &told, &ledger, &metrics, &truth);
         Ok(Report { story, told, truth, findings })
     }
@@ -238,11 +279,11 @@ impl Teller {
         Ok(answer.get("rows").and_then(Value::as_array).into_iter().flatten().filter_map(row).collect())
     }
 
-    fn bar(&self, what: &str, length: usize) -> ProgressBar {
-        print::bar(what, length, self.shows_progress)
+    pub(super) fn bar(&self, what: &str, length: usize) -> ProgressBar {
+        self.bars.add(print::bar(what, length, true))
     }
 
-    async fn all<'a, T: 'a, R, F>(
+    pub(super) async fn all<'a, T: 'a, R, F>(
         &self,
         items: impl IntoIterator<Item = &'a T>,
         bar: &ProgressBar,

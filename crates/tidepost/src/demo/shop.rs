@@ -32,10 +32,10 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Half of the people in a minute, and less than two messages each in a day.
+    /// Five eighths of the people in a minute, and less than two messages each in a day.
     #[must_use]
     pub fn for_people(people: usize) -> Self {
-        Self { calls_a_minute: (people / 2).max(10), messages_a_day: (people * 5 / 4).max(20) }
+        Self { calls_a_minute: (people * 5 / 8).max(10), messages_a_day: (people * 5 / 4).max(20) }
     }
 }
 

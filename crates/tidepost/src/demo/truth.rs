@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::commands::Failure;
-use crate::demo::shop::{APP_ID, KEY_FIELD};
+use crate::demo::shop::KEY_FIELD;
 
 /// The simulator's control API.
 #[derive(Clone, Debug)]
@@ -28,6 +28,9 @@ pub struct Received {
     pub template_id: String,
     /// The fields, as the platform has them.
     pub data: BTreeMap<String, Value>,
+    /// Where a tap leads.
+    #[serde(default)]
+    pub page: Option<String>,
 }
 
 impl Received {
@@ -73,6 +76,8 @@ pub struct CountedWindow {
 /// One call of the sending API.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Call {
+    /// When, by the platform's clock.
+    pub at: Timestamp,
     /// Which API.
     pub path: String,
     /// What the platform answered; nothing where it did not answer.
@@ -120,26 +125,34 @@ impl Simulator {
         Ok(serde_json::from_str(&text).unwrap_or_default())
     }
 
-    /// Reads everything.
+    /// Reads everything of one app.
     ///
     /// # Errors
     /// [`Failure`] when the simulator does not answer in the form of the contract.
-    pub async fn truth(&self) -> Result<Truth, Failure> {
+    pub async fn truth(&self, app_id: &str) -> Result<Truth, Failure> {
         let (received, left, windows, calls) = futures::try_join!(
-            self.list("received"),
-            self.list("grants"),
-            self.list("windows"),
-            self.list::<Call>("calls")
+            self.list(app_id, "received"),
+            self.list(app_id, "grants"),
+            self.windows(app_id),
+            self.list::<Call>(app_id, "calls")
         )?;
         let calls = calls.into_iter().filter(|call| call.path.ends_with("/subscribe/send")).collect();
         Ok(Truth { received, left, windows, calls })
     }
 
-    async fn list<T: DeserializeOwned>(&self, what: &str) -> Result<Vec<T>, Failure> {
+    /// Reads the windows of one app.
+    ///
+    /// # Errors
+    /// [`Failure`] when the simulator does not answer in the form of the contract.
+    pub async fn windows(&self, app_id: &str) -> Result<Vec<CountedWindow>, Failure> {
+        self.list(app_id, "windows").await
+    }
+
+    async fn list<T: DeserializeOwned>(&self, app_id: &str, what: &str) -> Result<Vec<T>, Failure> {
         let mut all = Vec::new();
         let mut cursor: Option<String> = None;
         loop {
-            let mut request = self.http.get(format!("{}/sim/wechat/apps/{APP_ID}/{what}", self.base));
+            let mut request = self.http.get(format!("{}/sim/wechat/apps/{app_id}/{what}", self.base));
             request = request.query(&[("limit", "1000")]).query(&cursor.as_ref().map(|cursor| [("cursor", cursor)]));
             let unread = |error: reqwest::Error| Failure::No(format!("the simulator's {what} cannot be read: {error}"));
             let page: Page<T> = request.send().await.map_err(unread)?.json().await.map_err(unread)?;
