@@ -141,23 +141,25 @@ impl Teller {
         Ok(id)
     }
 
-    /// Lets the clock run, and shows what the platform counts meanwhile.
+    /// Lets the clock run, and shows what the platform counts meanwhile. A window that overshoots ends it: what comes after
+    /// would show nothing more.
     async fn watch_until(&self, stack: &Stack, bar: &ProgressBar, until: Timestamp) -> Result<(), Failure> {
-        let passing = stack.pass_until(until);
         let looking = async {
-            while !bar.is_hidden() {
+            loop {
                 tokio::time::sleep(LOOK_EVERY).await;
                 let windows = self.simulator.windows(APP_ID).await?;
                 bar.set_position(windows.iter().map(|window| window.accepted).sum());
+                if windows.iter().any(|window| window.overshoot > 0) {
+                    return Ok(());
+                }
             }
-            std::future::pending::<Result<(), Failure>>().await
         };
-        tokio::select! {
-            () = passing => {}
-            looked = looking => looked?,
-        }
+        let watched = tokio::select! {
+            () = stack.pass_until(until) => Ok(()),
+            looked = looking => looked,
+        };
         bar.finish();
-        Ok(())
+        watched
     }
 
     async fn report_sale(&self, members: Vec<Member>, ids: Vec<String>) -> Result<Report, Failure> {
