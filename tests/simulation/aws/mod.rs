@@ -26,7 +26,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use serde_json::{Value, json};
 use tidepost_io::clock::Clock;
-use tidepost_io::store::Store;
+use tidepost_io::store::{KnownEmpty, Range, Store};
 
 use crate::faults::Chance;
 use crate::invocation;
@@ -60,6 +60,12 @@ pub(crate) struct Aws {
     table: Table,
     pub(crate) queues: Queues,
     requests: AtomicU64,
+}
+
+impl KnownEmpty for Aws {
+    fn is_empty(&self, range: &Range<'_>) -> bool {
+        self.table.is_empty(range)
+    }
 }
 
 /// What happens to one request.
@@ -110,7 +116,8 @@ impl Aws {
     pub(crate) fn store(self: &Arc<Self>) -> Store {
         let config = aws_sdk_dynamodb::config::Builder::from(&self.unsigned());
         let config = config.allow_no_auth().endpoint_resolver(Here).build();
-        Store::new(aws_sdk_dynamodb::Client::from_conf(config), table::NAME.to_owned())
+        let store = Store::new(aws_sdk_dynamodb::Client::from_conf(config), table::NAME.to_owned());
+        store.skipping(Arc::clone(self) as Arc<dyn KnownEmpty>)
     }
 
     async fn call(&self, target: &str, body: &[u8]) -> Result<Answer, ConnectorError> {

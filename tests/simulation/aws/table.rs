@@ -3,11 +3,13 @@
 //! Only the conditions that the ledger writes are known; anything else is an error that says so.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound::Included;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
+use tidepost_io::store::Range;
 
 use super::Answer;
 use crate::planted::{Planted, Treated};
@@ -49,6 +51,12 @@ impl Table {
             Some(Treated::Apply(body)) => self.run(operation, &body),
             None => self.run(operation, body),
         }
+    }
+
+    pub(super) fn is_empty(&self, range: &Range<'_>) -> bool {
+        let partitions = self.partitions();
+        let Some(partition) = partitions.get(range.pk) else { return true };
+        range.from > range.to || partition.range::<str, _>((Included(range.from), Included(range.to))).next().is_none()
     }
 
     fn run(&self, operation: &str, body: &[u8]) -> Answer {

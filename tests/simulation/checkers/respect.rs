@@ -40,10 +40,9 @@ fn night(history: &History, person: &Person, call: &Call, slack: i64) -> Option<
     let hours = match person.zone {
         // A zone is forgotten with the person, and the question is not when exactly.
         Some(_) if is_erased(history, person) => return None,
-        Some((hours, Some(known_at))) if known_at <= call.at => hours,
-        Some((_, Some(known_at))) if known_at + slack > call.at => return None,
-        // Being set, or never answered.
-        Some((_, _)) => return None,
+        Some((hours, Some(known_at))) if known_at + slack <= call.at => hours,
+        // Set after the reservation, or never answered.
+        Some(_) => return None,
         None => ZONE_HOURS,
     };
     let of_day = |at: Milliseconds| (at + hours * HOUR).rem_euclid(24 * HOUR);
