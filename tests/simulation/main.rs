@@ -41,6 +41,9 @@ struct Simulate {
     log: bool,
 }
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let Tool::Simulate(arguments) = Tools::parse().tool;
     let size = Size { people: arguments.people, messages: arguments.messages, campaigns: arguments.campaigns };

@@ -43,7 +43,7 @@ pub struct Size {
 
 impl Default for Size {
     fn default() -> Self {
-        Self { people: 50, messages: 50, campaigns: 3 }
+        Self { people: 50, messages: 25, campaigns: 3 }
     }
 }
 
@@ -124,7 +124,7 @@ impl Story {
             Person { subscribers: channels.iter().map(|channel| openid(channel)).collect(), ..Person::default() };
         for who in &person.subscribers {
             for (template, ..) in TEMPLATES {
-                let times = chance.below(3);
+                let times = [0, 0, 1, 1, 2][chance.below(5)];
                 for _ in 0..times {
                     let result = if chance.is(0.85) { "accept" } else { "reject" };
                     let is_reported = is_linked || chance.is(0.4);

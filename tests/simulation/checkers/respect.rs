@@ -36,11 +36,17 @@ pub(super) fn check(history: &History) -> Vec<String> {
     broken
 }
 
+/// Since when the zone that was told of a person's first subscriber is known of the one that was called.
+fn known_of(person: &Person, call: &Call, told_at: Milliseconds) -> Option<Milliseconds> {
+    let is_told_of = person.subscribers.first() == Some(&call.who);
+    if is_told_of { Some(told_at) } else { person.linked_at.map(|linked_at| linked_at.max(told_at)) }
+}
+
 fn night(history: &History, person: &Person, call: &Call, slack: i64) -> Option<String> {
     let hours = match person.zone {
         // A zone is forgotten with the person, and the question is not when exactly.
         Some(_) if is_erased(history, person) => return None,
-        Some((hours, Some(known_at))) if known_at + slack <= call.at => hours,
+        Some((hours, Some(told_at))) if known_of(person, call, told_at)? + slack <= call.at => hours,
         // Set after the reservation, or never answered.
         Some(_) => return None,
         None => ZONE_HOURS,
