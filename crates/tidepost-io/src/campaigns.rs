@@ -12,6 +12,7 @@ use tidepost_core::brake::Baseline;
 use tidepost_core::campaign::{Campaign, Control, Status};
 use tidepost_core::ids::{CampaignId, SubscriberId};
 use tidepost_core::rfm::Cuts;
+use tidepost_core::sweep::LateFlight;
 use tidepost_core::time::plus_seconds;
 
 use crate::ledger;
@@ -297,8 +298,12 @@ impl Store {
     /// [`StoreError`] when DynamoDB fails.
     pub async fn at_most_more(&self, channel: &str, now: Timestamp) -> Result<u64, StoreError> {
         let skew_milliseconds = self.channel(channel).await?.map_or(0, |channel| channel.skew_milliseconds);
-        let plans = self.slot_plans(channel, plus_seconds(now, -SLOTS_BACK_SECONDS)).await?;
-        Ok(plans.iter().map(|plan| plan.in_flight(now, skew_milliseconds)).sum())
+        let (plans, late) = futures::try_join!(
+            self.slot_plans(channel, plus_seconds(now, -SLOTS_BACK_SECONDS)),
+            self.late_flights(channel, LateFlight::earliest(now, skew_milliseconds)),
+        )?;
+        let planned: u64 = plans.iter().map(|plan| plan.in_flight(now, skew_milliseconds)).sum();
+        Ok(planned + late.iter().map(|late| late.people).sum::<u64>())
     }
 
     /// Stores openids as a part of a campaign's list. It counts once the part stands in the campaign's row.

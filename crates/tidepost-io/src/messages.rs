@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use tidepost_core::category::Category;
 use tidepost_core::ids::{MessageId, Nonce};
 use tidepost_core::message::Message;
-use tidepost_core::metric::HourRollup;
+use tidepost_core::metric::{HourRollup, roll_up};
 use tidepost_core::person::Person;
 use tidepost_core::receipt::{About, Entry, Receipt, best};
 use tidepost_core::sends::RecentSend;
 use tidepost_core::time::{hour_of, plus_seconds};
 
-use crate::store::{Key, LAST, Page, Range, Store, StoreError, Stored};
+use crate::store::{Key, LAST, Page, Range, Store, StoreError, Stored, Swap};
 
 /// Partitions that one week's messages are spread over.
 pub const MESSAGE_SHARDS: u8 = 16;
@@ -29,6 +29,9 @@ const HOUR_END_SECONDS: i64 = 60;
 
 /// How long roll-ups are kept, in seconds: two years, for comparing seasons.
 const ROLLUP_KEPT_SECONDS: i64 = 731 * 86_400;
+
+/// How often an hour is added up again when others stored it meanwhile.
+const ROLLUP_TRIES: usize = 6;
 
 /// What is kept of a message that waits: enough to bring it back in the right order.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -370,13 +373,25 @@ impl Store {
         Ok(rows.into_iter().map(|(_, receipt)| receipt).collect())
     }
 
-    /// Stores an hour's roll-up.
+    /// Adds up the receipts of an hour. What it knew before it read them is what it replaces: of several that add up at
+    /// once, none replaces what came of more receipts than its own.
     ///
     /// # Errors
-    /// [`StoreError`] when DynamoDB fails.
-    pub async fn put_rollup(&self, channel: &str, hour: Timestamp, rollup: &HourRollup) -> Result<(), StoreError> {
+    /// [`StoreError`] when DynamoDB fails, or when others were faster too many times.
+    pub async fn roll_up_hour(&self, channel: &str, hour: Timestamp) -> Result<(), StoreError> {
         let key = Key::new(rollup_partition(channel), hour_text(hour));
-        self.put(&key, rollup, Some(plus_seconds(hour, ROLLUP_KEPT_SECONDS))).await
+        for _ in 0..ROLLUP_TRIES {
+            let known: Option<Stored<HourRollup>> = self.get(&key).await?;
+            let rollup = roll_up(&self.receipts(channel, hour).await?);
+            if known.as_ref().map_or(&HourRollup::default(), |known| &known.value) == &rollup {
+                return Ok(());
+            }
+            let expires_at = plus_seconds(hour, ROLLUP_KEPT_SECONDS);
+            if let Swap::Done(_) = self.swap(&key, known.as_ref(), rollup, Some(expires_at)).await? {
+                return Ok(());
+            }
+        }
+        Err(StoreError::Call { operation: "rollup", detail: "the roll-up changed too often at once".to_owned() })
     }
 
     /// The roll-ups of a channel from one hour to another, both included.

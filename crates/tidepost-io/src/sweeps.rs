@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tidepost_core::campaign::{Control, Status};
-use tidepost_core::ids::SubscriberId;
+use tidepost_core::ids::{Nonce, SubscriberId};
 use tidepost_core::person::Person;
 use tidepost_core::rfm::Histograms;
-use tidepost_core::sweep::{Census, Cut, Openids, Piece, Progress, SlotPlan};
+use tidepost_core::sweep::{Census, Cut, LateFlight, Openids, Piece, Progress, SlotPlan};
 use tidepost_core::time::{fixed_period, plus_seconds};
 
 use crate::store::{Key, LAST, Range, Store, StoreError, Stored, Swap};
@@ -108,6 +108,11 @@ fn slot_key(channel: &str, slot: Timestamp) -> Key {
     Key::new(partition(channel), format!("slot#{:010}", slot.as_second()))
 }
 
+/// In the order in which they came.
+fn late_text(came_at: Timestamp) -> String {
+    format!("late#{:013}", came_at.as_millisecond())
+}
+
 fn range_key(channel: &str, generation: u32, range: u16) -> Key {
     Key::new(partition(channel), format!("range#{generation:010}#{range:02}"))
 }
@@ -166,6 +171,26 @@ impl Store {
         let (from, to) = (slot_key(channel, from).sk, format!("slot#{LAST}"));
         let rows = self.query_all(&Range { from: &from, to: &to, ..Range::all(&partition) }).await?;
         Ok(rows.into_iter().map(|(_, plan)| plan).collect())
+    }
+
+    /// Notes a flight that came late.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn put_late_flight(&self, channel: &str, flight: Nonce, late: LateFlight) -> Result<(), StoreError> {
+        let key = Key::new(partition(channel), format!("{}#{flight}", late_text(late.came_at)));
+        self.put(&key, &late, Some(plus_seconds(late.came_at, KEPT_SECONDS))).await
+    }
+
+    /// The flights that came late from `from` on.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn late_flights(&self, channel: &str, from: Timestamp) -> Result<Vec<LateFlight>, StoreError> {
+        let partition = partition(channel);
+        let (from, to) = (late_text(from), format!("late#{LAST}"));
+        let rows = self.query_all(&Range { from: &from, to: &to, ..Range::all(&partition) }).await?;
+        Ok(rows.into_iter().map(|(_, late)| late).collect())
     }
 
     /// One range of a census.

@@ -11,7 +11,7 @@ use tidepost_core::ids::{MessageId, Nonce, SubscriberId};
 use tidepost_core::message::{Message, Standing};
 use tidepost_core::quota::{Leased, Need, Shortage};
 use tidepost_core::segment::Facts;
-use tidepost_core::sweep::{Entrant, Field, Win};
+use tidepost_core::sweep::{Entrant, Field, LateFlight, Win, is_late};
 use tidepost_core::time::{plus_milliseconds, plus_seconds};
 use tidepost_io::app::App;
 use tidepost_io::clock::random;
@@ -28,8 +28,9 @@ use crate::plan::{Candidate, Won};
 /// early enough to be ready.
 const READ_AHEAD_MILLISECONDS: i64 = 1_500;
 
-/// How long before its start it takes its units, in milliseconds. Earlier ones would make single messages wait behind them.
-const LEASE_AHEAD_MILLISECONDS: i64 = 1_000;
+/// How long before its start it takes its units, in milliseconds: time for a write. Earlier ones would make single messages
+/// wait behind them, and die unused with it.
+const LEASE_AHEAD_MILLISECONDS: i64 = 300;
 
 /// How long a lease is good for, in seconds: shorter than the queue's visibility time-out.
 const LEASE_SECONDS: i64 = 20;
@@ -47,7 +48,12 @@ pub async fn run(app: &App, flight: &FlightTask, in_flight: &Semaphore) -> Resul
         tracing::warn!(channel = flight.channel, flight = %flight.id, "a flight came after its slot");
         return Ok(());
     }
-    let starts_at = flight.starts_at.max(app.clock.now());
+    let now = app.clock.now();
+    if is_late(flight.starts_at, now) {
+        let people = flight.recipients.iter().map(|(_, openids)| openids.len() as u64).sum();
+        app.store.put_late_flight(&flight.channel, flight.id, LateFlight { people, came_at: now }).await?;
+    }
+    let starts_at = flight.starts_at.max(now);
     let Some(lineup) = app.store.lineup(&flight.channel, starts_at).await? else { return Ok(()) };
     let candidates = candidates(app, flight, &lineup, starts_at).await?;
     if candidates.is_empty() {

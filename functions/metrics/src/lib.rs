@@ -9,7 +9,6 @@ use aws_lambda_events::eventbridge::EventBridgeEvent;
 use jiff::Timestamp;
 use lambda_runtime::Error;
 use serde_json::Value;
-use tidepost_core::metric::{HourRollup, roll_up};
 use tidepost_core::recover::DELIVERY_SECONDS;
 use tidepost_core::time::{hour_of, plus_seconds};
 use tidepost_io::app::App;
@@ -52,10 +51,7 @@ async fn advance(app: &App, channel: &str, now: Timestamp) -> Result<(), StoreEr
     let done = app.store.rolled_up_until(channel).await?;
     let hours = settled_hours(done, now);
     for hour in &hours {
-        let rollup = add_up(app, channel, *hour).await?;
-        if !rollup.counts.is_empty() {
-            app.store.put_rollup(channel, *hour, &rollup).await?;
-        }
+        app.store.roll_up_hour(channel, *hour).await?;
     }
     match hours.last() {
         Some(last) => app.store.put_rolled_up_until(channel, plus_seconds(*last, HOUR_SECONDS)).await,
@@ -69,15 +65,11 @@ async fn refresh(app: &App, channel: &str, hour: Timestamp, now: Timestamp) -> R
         // Its receipts are gone: what was added up while they were there stays.
         return app.store.clear_dirty(channel, hour).await;
     }
-    app.store.put_rollup(channel, hour, &add_up(app, channel, hour).await?).await?;
+    app.store.roll_up_hour(channel, hour).await?;
     app.store.clear_dirty(channel, hour).await?;
     // Once more for a receipt that came after the first look and whose mark was just removed. Without the first look, a
     // run that died here would leave the hour neither marked nor right.
-    app.store.put_rollup(channel, hour, &add_up(app, channel, hour).await?).await
-}
-
-async fn add_up(app: &App, channel: &str, hour: Timestamp) -> Result<HourRollup, StoreError> {
-    Ok(roll_up(&app.store.receipts(channel, hour).await?))
+    app.store.roll_up_hour(channel, hour).await
 }
 
 /// The hours from `done` on that are over for good at `now`, earliest first.

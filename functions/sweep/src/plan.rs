@@ -81,8 +81,18 @@ struct Planned {
     units: u64,
     /// When the last slot with a plan ends.
     ends_at: Option<Timestamp>,
-    /// People left after all plans.
+    /// People left after all plans, whose campaign may send.
     left: u64,
+    /// When the next campaign gets its broadcast that has none.
+    barred_until: Option<Timestamp>,
+}
+
+/// Campaigns without a broadcast.
+#[derive(Default)]
+struct Barred {
+    offers: Vec<MessageId>,
+    /// When the first of them may get one.
+    until: Option<Timestamp>,
 }
 
 impl Desk<'_> {
@@ -171,12 +181,13 @@ impl Desk<'_> {
         let quota = self.app.store.quota(self.channel).await?;
         let lives: Vec<&Live<'_>> = self.runners.iter().map(|runner| &runner.live).collect();
         let mut planned = Planned::default();
+        let mut barred = Barred::default();
         for slot in slots {
             if plans.iter().any(|plan| plan.slot.opens_at == slot.period.opens_at) {
                 continue;
             }
             let known: Vec<(Period, u64)> = plans.iter().map(|plan| (plan.slot, plan.units())).collect();
-            let barred = self.barred(slot.period.opens_at, &ranges).await?;
+            barred = self.barred(slot.period.opens_at, &ranges).await?;
             let pieces: Vec<&[Piece]> = ranges.iter().map(Vec::as_slice).collect();
             let outlook = Outlook {
                 channel: &self.lineup.state.channel,
@@ -184,7 +195,7 @@ impl Desk<'_> {
                 planned: &known,
                 singles: self.singles(slot.period).await?,
                 lives: &lives,
-                barred: &barred,
+                barred: &barred.offers,
                 generation: roster.generation,
                 ranges: &pieces,
                 now: self.now,
@@ -203,27 +214,32 @@ impl Desk<'_> {
             plans.push(plan);
         }
         planned.ends_at = plans.iter().map(|plan| plan.slot.closes_at).max();
-        planned.left = ranges.iter().flatten().map(|piece| u64::from(piece.left())).sum();
+        let may_send = ranges.iter().flatten().filter(|piece| !barred.offers.contains(&piece.offer));
+        planned.left = may_send.map(|piece| u64::from(piece.left())).sum();
+        planned.barred_until = barred.until;
         Ok(planned)
     }
 
     /// Takes the broadcasts of campaigns that have somebody to send to, the best first; returns those that get none.
-    async fn barred(&self, at: Timestamp, ranges: &[Vec<Piece>]) -> Result<Vec<MessageId>, StoreError> {
+    async fn barred(&self, at: Timestamp, ranges: &[Vec<Piece>]) -> Result<Barred, StoreError> {
         let channel = &self.lineup.state.channel;
+        let mut barred = Barred::default();
         if !channel.quota_rules.iter().any(|rule| rule.unit == Unit::Broadcast) {
-            return Ok(Vec::new());
+            return Ok(barred);
         }
         let mut wanting: Vec<(Rank, MessageId)> =
             ranges.iter().flatten().filter(|piece| piece.left() > 0).map(|piece| (piece.rank, piece.offer)).collect();
         wanting.sort_by(|a, b| b.cmp(a));
         wanting.dedup();
-        let mut barred = Vec::new();
         for (_, offer) in wanting {
-            let Some(campaign) = offer.campaign().filter(|_| !barred.contains(&offer)) else { continue };
+            let Some(campaign) = offer.campaign().filter(|_| !barred.offers.contains(&offer)) else { continue };
             let take = |quota: &Quota| quota.take_broadcast(channel, campaign, at).ok().flatten();
             self.app.store.update_quota(self.channel, take).await?;
-            if !self.app.store.quota(self.channel).await?.holds_broadcast(channel, campaign, at) {
-                barred.push(offer);
+            let quota = self.app.store.quota(self.channel).await?;
+            if !quota.holds_broadcast(channel, campaign, at) {
+                let opens_at = quota.take_broadcast(channel, campaign, at).err();
+                barred.until = [barred.until, opens_at].into_iter().flatten().min();
+                barred.offers.push(offer);
             }
         }
         Ok(barred)
@@ -297,6 +313,7 @@ impl Desk<'_> {
             let room_at = plus_milliseconds(quota.next_room(channel, self.now), -i64::from(channel.skew_milliseconds));
             next.push(plus_seconds(room_at, -READY_SECONDS).max(plus_seconds(self.now, 1)));
         }
+        next.extend(planned.barred_until.map(|at| plus_seconds(at, -READY_SECONDS)));
         next.extend(planned.ends_at);
         Ok(next.into_iter().filter(|at| *at > self.now).min())
     }

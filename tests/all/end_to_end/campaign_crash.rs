@@ -19,6 +19,8 @@ struct Size {
 
 /// Less in a minute than there are people; a flight of up to 200 people takes seconds.
 const SMALL: Size = Size { people: 400, calls_a_minute: 250, calls_a_second: 30 };
+/// Three windows are full. A window is spent in a third of its time.
+const LARGE: Size = Size { people: 5_000, calls_a_minute: 1_500, calls_a_second: 75 };
 /// From how long before a kill on a call's outcome may not be written down, in milliseconds: an outcome waits a second for
 /// others, is known at the latest a second after its call (the time-out), and shares the time with a write.
 const UNWRITTEN_MILLISECONDS: i64 = 2_000;
@@ -148,4 +150,34 @@ async fn a_host_killed_in_the_middle_of_a_campaign_loses_and_doubles_nobody() {
     host.kill().await;
     assert_nobody_is_lost_or_doubled(&shop, &counts, SMALL.people, &killed_at).await;
     assert!(windows.iter().all(|window| window["overshoot"] == 0), "{windows:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn windows_are_used_up_and_never_beyond_whatever_dies() {
+    let site = Site::start(START).await;
+    let host = site.host(site.now().await, "1").await;
+    let (shop, campaign) = set_up(&site, LARGE).await;
+    start(&shop, &campaign).await;
+    // In the second window from its edge on, while it is being spent.
+    until_accepted(&shop, 1, 0).await;
+    let edge = site.now().await.as_second() / 60 * 60 + 60;
+    until_accepted(&shop, 300, edge).await;
+    let killed_at = site.now().await;
+    host.kill().await;
+    let host = site.host(site.now().await, "1").await;
+    until_accepted(&shop, LARGE.people - 400, 0).await;
+    let windows = shop.truth("windows").await;
+    let killed_at = [killed_at, site.now().await];
+    host.kill().await;
+    let host = site.host(site.now().await + 20.minutes(), "600").await;
+    let counts = settled(&shop, &campaign, LARGE.people).await;
+    host.kill().await;
+    println!("windows: {windows:?}");
+    let limit = u64::from(LARGE.calls_a_minute);
+    let opens = |window: &Value| at(window["opens_at"].as_str().unwrap()).as_second();
+    let used = |second: i64| windows.iter().find(|window| opens(window) == second).unwrap()["calls"].as_u64().unwrap();
+    assert!(used(edge) * 100 >= limit * 95, "the window with the kill: {} of {limit}", used(edge));
+    assert!(used(edge + 60) * 1_000 >= limit * 997, "the one after it: {} of {limit}", used(edge + 60));
+    assert!(windows.iter().all(|window| window["overshoot"] == 0), "{windows:?}");
+    assert_nobody_is_lost_or_doubled(&shop, &counts, LARGE.people, &killed_at).await;
 }

@@ -15,7 +15,7 @@ use super::world::{NOON, SHIPPED, World};
 const PURCHASES: &str = "../../shared/data/cdnow_transactions.txt";
 
 #[tokio::test]
-async fn of_seven_campaigns_the_best_five_are_the_broadcasts_of_a_day() {
+async fn of_seven_campaigns_the_best_five_are_the_broadcasts_of_a_day_and_two_wait_for_the_next() {
     let world = World::at("2026-11-21T10:00:00+08:00").await;
     let rule = json!({"id": "broadcasts", "unit": "broadcast", "limit": 5, "window": {"calendar": "day"}});
     let shop = world.open("broadcasts", json!({}), json!({"quota_rules": [rule]})).await;
@@ -32,6 +32,11 @@ async fn of_seven_campaigns_the_best_five_are_the_broadcasts_of_a_day() {
     // Nobody else is sent to on that day, and nobody twice.
     world.pass_minutes(5).await;
     assert_eq!(received(&shop).await.len(), 20);
+    // The next day's first minutes are quiet hours.
+    world.pass_until("2026-11-22T08:05:00+08:00".parse().unwrap()).await;
+    let all = received(&shop).await;
+    assert_eq!(set(&all), set(&groups.concat()));
+    assert_eq!(all.len(), 28, "nobody twice");
     world.stack.stop().await;
 }
 

@@ -1,6 +1,7 @@
 //! What is under way when a campaign is stopped.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::sweep::plan::SlotPlan;
 use crate::time::plus_milliseconds;
@@ -12,14 +13,44 @@ const READ_AHEAD_MILLISECONDS: i64 = 2_000;
 /// before its queue takes it for dead.
 const FLIES_MILLISECONDS: i64 = 40_000;
 
+/// How long after its start a flight may come without being late, in milliseconds.
+const LATE_MILLISECONDS: i64 = 5_000;
+
+/// Whether a flight that was to start at `starts_at` comes too late to be counted by its plan: its queue held it back, or a
+/// delivery before this one died.
+#[must_use]
+pub fn is_late(starts_at: Timestamp, now: Timestamp) -> bool {
+    now > plus_milliseconds(starts_at, LATE_MILLISECONDS)
+}
+
+/// A flight that came late. It says so before it reads the campaigns.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct LateFlight {
+    /// Its recipients.
+    #[serde(rename = "n")]
+    pub people: u64,
+    /// When it came.
+    #[serde(rename = "a")]
+    pub came_at: Timestamp,
+}
+
+impl LateFlight {
+    /// When a flight came at the earliest that may still make calls at `now`.
+    #[must_use]
+    pub fn earliest(now: Timestamp, skew_milliseconds: u32) -> Timestamp {
+        plus_milliseconds(now, -(FLIES_MILLISECONDS + i64::from(skew_milliseconds)))
+    }
+}
+
 impl SlotPlan {
     /// At most how many calls of the slot may still start at `now`, whatever becomes of the campaigns from now on: those
-    /// of flights that may have read the campaigns already and may not be done. All later flights see what is stored now.
+    /// of flights that may have read the campaigns already and may not be done. All later flights see what is stored now;
+    /// late ones count as [`LateFlight`]s.
     /// `skew_milliseconds`: how far apart the clocks may be.
     #[must_use]
     pub fn in_flight(&self, now: Timestamp, skew_milliseconds: u32) -> u64 {
         let skew = i64::from(skew_milliseconds);
-        let first = plus_milliseconds(now, -(FLIES_MILLISECONDS + skew));
+        let first = LateFlight::earliest(now, skew_milliseconds);
         let last = plus_milliseconds(now, READ_AHEAD_MILLISECONDS + skew);
         let ranges = self.portions.iter().enumerate();
         let flights = ranges
@@ -34,7 +65,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::sweep::Portion;
+    use crate::sweep::{FLIGHT_MAX, Portion};
     use crate::time::{Period, plus_seconds};
 
     fn plan() -> SlotPlan {
@@ -46,8 +77,16 @@ mod tests {
             begins_at: plus_seconds(opens_at, 2),
             spacing_microseconds: 20_000,
             at_edge: 5,
+            flight_max: FLIGHT_MAX,
             portions: vec![portion(1_205), portion(600)],
         }
+    }
+
+    #[test]
+    fn who_is_late_counts_from_when_it_came() {
+        let at = |seconds| plus_seconds(plan().begins_at, seconds);
+        assert!(!is_late(at(0), at(5)) && is_late(at(0), at(6)));
+        assert_eq!(LateFlight::earliest(at(60), 2_000), at(18));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::campaign::{Live, Pace};
 use crate::category::Category;
-use crate::channel::Channel;
+use crate::channel::{Channel, Unit};
 use crate::choice::{apportion, plan as threshold, portions};
 use crate::ids::MessageId;
 use crate::pace::{Supply, Wish, budget};
@@ -37,6 +37,9 @@ pub struct SlotPlan {
     /// How many calls start at the slot's very edge, before `begins_at`.
     #[serde(rename = "e", default)]
     pub at_edge: u32,
+    /// People of one flight at the most.
+    #[serde(rename = "f", default = "flight_max_of_old")]
+    pub flight_max: usize,
     /// What each range hands out, in order.
     #[serde(rename = "p")]
     pub portions: Vec<Portion>,
@@ -55,6 +58,24 @@ pub struct Flight {
 
 /// Recipients of one delivery at the most.
 pub const FLIGHT_MAX: usize = 200;
+
+/// Recipients of one delivery of a narrow window at the most: fewer cost more requests than they save.
+const FLIGHT_NARROW_MAX: usize = 50;
+
+/// The part of the narrowest window that one delivery takes at the most, as a divisor: with one that dies go the units that it
+/// had taken and not used.
+const FLIGHTS_OF_WINDOW: u32 = 33;
+
+/// Plans of an earlier version say nothing of it.
+fn flight_max_of_old() -> usize {
+    FLIGHT_MAX
+}
+
+fn flight_max(channel: &Channel) -> usize {
+    let counted = channel.quota_rules.iter().filter(|rule| rule.unit != Unit::Broadcast);
+    let narrowest = counted.map(|rule| rule.limit / FLIGHTS_OF_WINDOW).min().unwrap_or(u32::MAX);
+    usize::try_from(narrowest).unwrap_or(FLIGHT_MAX).clamp(FLIGHT_NARROW_MAX, FLIGHT_MAX)
+}
 
 /// How long the calls of one delivery take at the channel's rate, in microseconds, at the most: the outcomes of one that
 /// dies are unknown.
@@ -83,10 +104,10 @@ impl SlotPlan {
                 None => (self.slot.opens_at, at_edge - place),
                 Some(place) => {
                     let micros = self.spacing_microseconds.saturating_mul(i64::try_from(place).unwrap_or(i64::MAX));
-                    (plus_milliseconds(self.begins_at, micros / 1_000), FLIGHT_MAX)
+                    (plus_milliseconds(self.begins_at, micros / 1_000), self.flight_max)
                 }
             };
-            let to = count.min(from + most.min(calls_max).clamp(1, FLIGHT_MAX));
+            let to = count.min(from + most.min(calls_max).clamp(1, self.flight_max));
             flights.push(Flight { from, to, starts_at });
             from = to;
         }
@@ -148,6 +169,7 @@ impl Outlook<'_> {
             begins_at,
             spacing_microseconds: self.quota.spacing_microseconds(self.channel),
             at_edge: if begins_at == inner.opens_at { self.at_edge(slot) } else { 0 },
+            flight_max: flight_max(self.channel),
             portions,
         };
         (plan.units() > 0).then_some(plan)
@@ -293,8 +315,9 @@ mod tests {
             let after = |start: Timestamp| start.as_millisecond() - plan.begins_at.as_millisecond();
             flights.map(|flight| (flight.to - flight.from, after(flight.starts_at))).collect()
         };
-        assert_eq!(flights(0, 420), [(200, 0), (200, 4_000), (20, 8_000)]);
-        assert_eq!(flights(1, 180), [(180, 8_400)]);
+        let whole = |after: i64| (50, after * 1_000);
+        assert_eq!(flights(0, 120), [whole(0), whole(1), (20, 2_000)]);
+        assert_eq!(flights(1, 180), [(50, 8_400), (50, 9_400), (50, 10_400), (30, 11_400)]);
     }
 
     #[test]
@@ -306,7 +329,7 @@ mod tests {
         assert_eq!((plan.at_edge, plan.units()), (5, 4_995));
         let flights = plan.flights(0, 4_995);
         assert_eq!((flights[0].to, flights[0].starts_at), (5, plan.slot.opens_at));
-        assert_eq!((flights[1].to, flights[1].starts_at), (205, plan.begins_at));
+        assert_eq!((flights[1].to, flights[1].starts_at), (156, plan.begins_at), "a 33rd of the window");
     }
 
     #[test]
