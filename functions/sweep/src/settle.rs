@@ -1,5 +1,5 @@
 //! Finds reservations of campaigns that were left without an outcome: a delivery died between its reservation and its
-//! receipt, and whether it called is unknown.
+//! receipt. Where it is not marked as refused, whether it called is unknown.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -54,14 +54,14 @@ impl<'a> Settling<'a> {
         let is_open = |send: &&RecentSend| {
             let at = i64::from(send.at);
             send.id.campaign().is_some()
-                && send.mark == Mark::Reserved
+                && matches!(send.mark, Mark::Reserved | Mark::Refused)
                 && at >= self.from.as_second()
                 && at < dead_before
         };
         self.seen.extend(person.sends.iter().filter(is_open).map(|send| (to.clone(), *send)));
     }
 
-    /// Leaves an `unknown` receipt for each that has none.
+    /// Leaves a receipt for each that has none.
     pub async fn settle(&mut self) -> Result<(), StoreError> {
         let mut missing: BTreeMap<Delivery, Receipt> = BTreeMap::new();
         for (to, send) in std::mem::take(&mut self.seen) {
@@ -75,8 +75,7 @@ impl<'a> Settling<'a> {
                 continue;
             }
             let Some((template, topic)) = self.campaign(send.id).await? else { continue };
-            let reason = Reason::new(ReasonCode::Crash, "the delivery died before its outcome was noted");
-            let entry = RecipientEntry { recipient: recipient(&to), ending: Ending::because(reason, None) };
+            let entry = RecipientEntry { recipient: recipient(&to), ending: unnoted(send.mark) };
             let like = CampaignGroup::new(send.id, DEFAULT_VARIANT, &template, &topic);
             missing.entry(delivery).or_default().add_recipient(like, &entry);
         }
@@ -101,6 +100,15 @@ impl<'a> Settling<'a> {
         self.known.insert(offer.to_bytes(), words.clone());
         Ok(Some(words))
     }
+}
+
+/// The outcome of a reservation whose delivery died before it was noted.
+fn unnoted(mark: Mark) -> Ending {
+    let reason = match mark {
+        Mark::Refused => Reason::new(ReasonCode::PlatformError, "the platform refused it, and its words were lost"),
+        _ => Reason::new(ReasonCode::Crash, "the delivery died before its outcome was noted"),
+    };
+    Ending::because(reason, None)
 }
 
 /// Deliveries whose receipts are kept in memory.
