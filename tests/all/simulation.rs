@@ -1,21 +1,14 @@
 //! The whole system on a virtual clock, with faults from a seed.
 
-use std::time::Instant;
-
 use simulation::planted::Planted;
 use simulation::{Size, checkers, runs};
 
-/// What two processors live through in about two minutes; any number by `cargo run -p tidepost-tests -- simulate --seeds N`.
-const SEEDS: u64 = 60;
+/// A first look; `check` has many more.
+const SEEDS: u64 = 20;
 
 #[test]
 fn the_invariants_hold_whatever_goes_wrong() {
-    let since = Instant::now();
-    let broken = runs::run(1, SEEDS, Size::default(), None, |done, _| {
-        if done % 20 == 0 {
-            eprintln!("{done} of {SEEDS} seeds after {:.0} s", since.elapsed().as_secs_f64());
-        }
-    });
+    let broken = runs::run(1, SEEDS, Size::default(), None, |_, _| {});
     let reports: Vec<String> = broken.iter().map(runs::Broken::report).collect();
     assert!(reports.is_empty(), "{}", reports.join("\n"));
 }
