@@ -181,6 +181,9 @@ pub struct PausedBecause {
     pub code: PauseCode,
     /// What it means here, for a person.
     pub detail: String,
+    /// Whether all campaigns of the channel were paused with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole_channel: bool,
 }
 
 /// Every reason for a pause.
@@ -203,7 +206,7 @@ impl PausedBecause {
     /// A pause that somebody asked for.
     #[must_use]
     pub fn requested() -> Self {
-        Self { code: PauseCode::Requested, detail: "paused by an operator".to_owned() }
+        Self::of_one(PauseCode::Requested, "paused by an operator".to_owned())
     }
 
     /// A pause because of the platform's penalty (WeChat's `wxa_punish_event`, platforms.md A6). `words` is what the event
@@ -211,7 +214,17 @@ impl PausedBecause {
     #[must_use]
     pub fn punished(words: &str) -> Self {
         let said = if words.is_empty() { String::new() } else { format!(": {words}") };
-        Self { code: PauseCode::Punished, detail: format!("the platform punished the account{said}") }
+        Self::of_one(PauseCode::Punished, format!("the platform punished the account{said}"))
+    }
+
+    fn of_one(code: PauseCode, detail: String) -> Self {
+        Self { code, detail, whole_channel: false }
+    }
+
+    /// The same, said of each campaign of a channel.
+    #[must_use]
+    pub fn of_the_channel(&self) -> Self {
+        Self { detail: format!("the whole channel: {}", self.detail), whole_channel: true, ..self.clone() }
     }
 }
 
@@ -233,7 +246,7 @@ pub fn judge(counts: &Counts, thresholds: &Thresholds) -> Verdict {
     if complaints >= thresholds.complaints {
         let detail =
             format!("{complaints} complaints, {} are the limit; {BAN_COMPLAINTS} bring a ban", thresholds.complaints);
-        return Verdict::Pause(PausedBecause { code: PauseCode::Complaints, detail });
+        return Verdict::Pause(PausedBecause::of_one(PauseCode::Complaints, detail));
     }
     let rates = [
         (PauseCode::ErrorRate, counts.failed, thresholds.error_rate, "failed"),
@@ -242,7 +255,7 @@ pub fn judge(counts: &Counts, thresholds: &Thresholds) -> Verdict {
     for (code, count, limit, what) in rates {
         if counts.sent >= SAMPLE_MIN && exceeds(count, counts.sent, limit) {
             let detail = format!("{count} of {} sends {what}, the limit is {:.1} %", counts.sent, limit * 100.0);
-            return Verdict::Pause(PausedBecause { code, detail });
+            return Verdict::Pause(PausedBecause::of_one(code, detail));
         }
     }
     if complaints >= WARN_COMPLAINTS {

@@ -40,12 +40,14 @@ pub struct Wish {
 }
 
 impl Wish {
-    /// What a campaign with `remaining` people asks for in `slot`.
+    /// What a campaign with `remaining` people asks for in `slot`, `occurrence` being when it runs this time.
     #[must_use]
-    pub fn of(campaign: &Campaign, channel: &Channel, remaining: u64, slot: Period) -> Self {
+    pub fn of(campaign: &Campaign, occurrence: Period, channel: &Channel, remaining: u64, slot: Period) -> Self {
         let open = |closes_at: Timestamp| {
-            let period =
-                Period { opens_at: slot.opens_at.max(campaign.from), closes_at: closes_at.min(campaign.until) };
+            let period = Period {
+                opens_at: slot.opens_at.max(occurrence.opens_at),
+                closes_at: closes_at.min(occurrence.closes_at),
+            };
             open_seconds(period, &channel.zone(), &channel.policy, campaign.best_hours.as_deref())
         };
         Self {
@@ -53,7 +55,7 @@ impl Wish {
             pace: campaign.pace,
             remaining,
             open_seconds: open(slot.closes_at),
-            open_seconds_left: open(campaign.until),
+            open_seconds_left: open(occurrence.closes_at),
         }
     }
 
@@ -303,11 +305,19 @@ mod tests {
     #[test]
     fn a_campaigns_wish_counts_its_own_open_hours() {
         let campaign = campaign(r#"{"pace":"even","until":"2026-11-23T08:00:00+08:00"}"#);
-        let wish = Wish::of(&campaign, &shop(), 280, slot(3_600));
+        let wish = Wish::of(&campaign, campaign.life(), &shop(), 280, slot(3_600));
         assert_eq!((wish.open_seconds, wish.open_seconds_left), (3_600, 28 * 3_600));
         assert_eq!(wish.units(), 10);
         let night = Period { opens_at: at("2026-11-21T22:00:00+08:00"), closes_at: at("2026-11-21T23:00:00+08:00") };
-        assert_eq!(Wish::of(&campaign, &shop(), 280, night).units(), 0);
+        assert_eq!(Wish::of(&campaign, campaign.life(), &shop(), 280, night).units(), 0);
+    }
+
+    #[test]
+    fn what_recurs_spreads_itself_over_each_time_that_it_runs() {
+        let campaign = campaign(r#"{"pace":"even","until":"2026-11-23T08:00:00+08:00"}"#);
+        let hours = slot(7 * 3_600);
+        let wish = Wish::of(&campaign, hours, &shop(), 280, slot(3_600));
+        assert_eq!((wish.open_seconds_left, wish.units()), (7 * 3_600, 40));
     }
 
     #[test]

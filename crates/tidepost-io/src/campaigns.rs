@@ -62,8 +62,9 @@ pub struct CampaignRow {
 /// One upload of a campaign's recipients.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct ListPart {
+    /// Never used again, for other people.
     #[serde(rename = "i")]
-    id: String,
+    pub(crate) id: String,
     /// How many people it names.
     #[serde(rename = "n")]
     pub people: u64,

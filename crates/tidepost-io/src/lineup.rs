@@ -119,8 +119,9 @@ pub fn digest_of(runners: &[Runner<'_>]) -> Option<[u8; 8]> {
     let mut parts: Vec<Vec<u8>> = runners
         .iter()
         .map(|runner| {
-            let listed = runner.row.listed().to_be_bytes();
-            [&runner.live.occurrence.id.offer_id().to_bytes()[..], &listed[..]].concat()
+            // Another list has other parts, also where it is as long.
+            let parts: Vec<&[u8]> = runner.row.list.iter().map(|part| part.id.as_bytes()).collect();
+            [&runner.live.occurrence.id.offer_id().to_bytes()[..], &parts.concat()[..]].concat()
         })
         .collect();
     parts.sort();

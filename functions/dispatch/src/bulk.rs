@@ -109,12 +109,17 @@ async fn candidates<'a>(
             room.candidate(&runners, *expected, &to(openid), is_listed)
         }));
     }
-    // Who was to get two campaigns, of which one does not run any more, would get the other one twice: to a delivery its
-    // own reservation is no hindrance.
+    // Who was to get two campaigns, of which one does not run any more, or is here with two subscribers, would get the
+    // same one twice: to a delivery its own reservation is no hindrance.
     let mut seen = HashSet::new();
-    candidates.retain(|candidate: &Candidate<'_>| seen.insert((candidate.id, candidate.offer.to.clone())));
+    candidates.retain(|candidate: &Candidate<'_>| seen.insert((candidate.id, first_subscriber(candidate))));
     candidates.sort_by_key(|candidate| candidate.message.category != Category::Basic);
     Ok(candidates)
+}
+
+fn first_subscriber(candidate: &Candidate<'_>) -> Option<(String, String)> {
+    let first = candidate.entry.person().subscribers.first();
+    first.map(|first| (first.channel.clone(), first.openid.clone()))
 }
 
 /// Who is on the lists of campaigns, as far as that is worth reading.
@@ -227,6 +232,11 @@ impl Delivery<'_> {
         while let Some(first) = waiting.first() {
             self.app.clock.sleep_until(plus_milliseconds(at, -LEASE_AHEAD_MILLISECONDS)).await;
             at = at.max(self.app.clock.now());
+            if at > patience_ends {
+                // The queue would take the flight for dead, and who stops a campaign counts on its end.
+                tracing::info!(channel = self.channel, people = waiting.len(), "a flight takes too long");
+                break;
+            }
             let category = first.message.category;
             let is_basic = category == Category::Basic;
             let alike = waiting.iter().take_while(|one| (one.message.category == Category::Basic) == is_basic).count();

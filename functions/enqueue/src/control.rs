@@ -148,8 +148,8 @@ async fn carry_out(app: &App, id: CampaignId, verb: Verb) -> Result<CampaignRow,
     });
     match changed.await? {
         Changed::Done(row) => {
-            if verb == Verb::Resume {
-                let brake = ChannelBrake { baseline: forgiven.channel, warning: None };
+            if let Some(baseline) = forgiven.channel {
+                let brake = ChannelBrake { baseline, warning: None };
                 app.store.put_channel_brake(&row.campaign.channel, &brake).await?;
             }
             Ok(*row)
@@ -162,29 +162,32 @@ async fn carry_out(app: &App, id: CampaignId, verb: Verb) -> Result<CampaignRow,
 /// Where the brake begins to count, for a campaign and for its channel.
 struct Forgiven {
     campaign: Baseline,
-    channel: Baseline,
+    /// Nothing where only the campaign was paused: what speaks against the channel still does.
+    channel: Option<Baseline>,
 }
 
 impl Forgiven {
     fn at(now: Timestamp) -> Self {
         let baseline = Baseline { since: now, before: Counts::default() };
-        Self { campaign: baseline, channel: baseline }
+        Self { campaign: baseline, channel: None }
     }
 }
 
 /// Who resumes has seen what was counted by now: it does not brake again.
 async fn forgive(app: &App, id: CampaignId, now: Timestamp) -> Result<Forgiven, Refused> {
     let row = app.store.campaign(id).await?.ok_or(Refused::Unknown)?;
-    let mut forgiven = Forgiven::at(now);
+    let Forgiven { mut campaign, .. } = Forgiven::at(now);
+    let mut channel = campaign;
     for (_, hour) in app.store.hours(&row.campaign.channel, hour_of(now), now).await? {
         for (cell, count) in &hour.counts {
-            forgiven.channel.before.add(cell, *count);
+            channel.before.add(cell, *count);
             if cell.campaign == Some(id) {
-                forgiven.campaign.before.add(cell, *count);
+                campaign.before.add(cell, *count);
             }
         }
     }
-    Ok(forgiven)
+    let is_whole = row.control.paused_because().is_some_and(|because| because.whole_channel);
+    Ok(Forgiven { campaign, channel: is_whole.then_some(channel) })
 }
 
 /// What was right when the campaign was made may have changed since.

@@ -41,7 +41,7 @@ pub async fn brake(app: &App, channel: &str, now: Timestamp) -> Result<(), Store
     warn(app, channel, &was, &verdict).await?;
     for (id, row) in running {
         let verdict = match &verdict {
-            Verdict::Pause(because) => Verdict::Pause(of_the_channel(because)),
+            Verdict::Pause(because) => Verdict::Pause(because.of_the_channel()),
             Verdict::GoOn | Verdict::Warn(_) => {
                 known.judge(&row.baseline.unwrap_or_default(), &row.campaign.brake, Some(id))
             }
@@ -68,10 +68,6 @@ impl Known {
         let complaints = complaints.filter(|one| baseline.counts_complaint(one.at, self.now)).count();
         baseline.judge(&hours, u32::try_from(complaints).unwrap_or(u32::MAX), thresholds, self.now)
     }
-}
-
-fn of_the_channel(because: &PausedBecause) -> PausedBecause {
-    PausedBecause { code: because.code, detail: format!("the whole channel: {}", because.detail) }
 }
 
 /// Keeps what a person should look at; says it once in the log.

@@ -24,6 +24,9 @@ use crate::settle::Settling;
 /// How long a task has a range to itself, in seconds; each checkpoint begins it anew.
 const OWNED_SECONDS: i64 = 40;
 
+/// How often a task writes down how far it is, in seconds, also where it found nobody.
+const CHECKPOINT_SECONDS: i64 = 10;
+
 /// People whom a task holds in memory before it writes them down.
 const BUFFERED_MAX: usize = 8_000;
 
@@ -94,6 +97,7 @@ impl Walk<'_> {
         let look = Look { walk: self, entrants, lists, zone: &zone };
         let mut settling = Settling::new(self.app, self.channel, &runners, since);
         let mut found = Found::default();
+        let mut written_at = self.app.clock.now();
         for prefix in self.census.prefixes(self.range).skip(usize::from(state.prefixes_done)) {
             loop {
                 let page = self.app.store.people_page(self.channel, prefix, state.after.as_deref()).await?;
@@ -109,8 +113,12 @@ impl Walk<'_> {
                 state.after = page.next;
                 let is_end = state.after.is_none();
                 state.prefixes_done += u16::from(is_end);
-                if found.count >= BUFFERED_MAX && !self.write(&mut stored, &mut state, &mut found).await? {
-                    return Ok(false);
+                let now = self.app.clock.now();
+                if found.count >= BUFFERED_MAX || now >= plus_seconds(written_at, CHECKPOINT_SECONDS) {
+                    if !self.write(&mut stored, &mut state, &mut found).await? {
+                        return Ok(false);
+                    }
+                    written_at = now;
                 }
                 if is_end {
                     break;
@@ -198,7 +206,7 @@ impl Look<'_, '_> {
 }
 
 /// A person with several subscribers on a channel is counted with the first.
-fn is_counted_here(to: &SubscriberId, person: &Person) -> bool {
+pub fn is_counted_here(to: &SubscriberId, person: &Person) -> bool {
     let first = person.subscribers.iter().find(|subscriber| subscriber.channel == to.channel);
     first.is_some_and(|subscriber| subscriber.openid == to.openid)
 }

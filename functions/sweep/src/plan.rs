@@ -233,6 +233,10 @@ impl Desk<'_> {
         wanting.dedup();
         for (_, offer) in wanting {
             let Some(campaign) = offer.campaign().filter(|_| !barred.offers.contains(&offer)) else { continue };
+            // Its first day may be the next.
+            if !self.runners.iter().any(|runner| runner.live.occurrence.has_begun(offer, at)) {
+                continue;
+            }
             let take = |quota: &Quota| quota.take_broadcast(channel, campaign, at).ok().flatten();
             self.app.store.update_quota(self.channel, take).await?;
             let quota = self.app.store.quota(self.channel).await?;

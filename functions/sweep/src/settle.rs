@@ -17,6 +17,8 @@ use tidepost_io::app::App;
 use tidepost_io::lineup::Runner;
 use tidepost_io::store::StoreError;
 
+use crate::census::is_counted_here;
+
 /// How far the spans of two censuses overlap, in seconds: more than clocks are apart.
 const OVERLAP_SECONDS: i64 = 60;
 
@@ -31,7 +33,8 @@ pub struct Settling<'a> {
     known: HashMap<[u8; MessageId::SIZE_BYTES], (String, String)>,
     /// Those reserved before it were looked at by the last census.
     from: Timestamp,
-    seen: Vec<(SubscriberId, RecentSend)>,
+    /// The person's subscribers on the channel: a send went to one of them.
+    seen: Vec<(Vec<SubscriberId>, RecentSend)>,
     /// The receipts of the deliveries seen last; `None` in place of many.
     receipts: HashMap<Delivery, Vec<Receipt>>,
 }
@@ -48,8 +51,11 @@ impl<'a> Settling<'a> {
         Self { app, channel, known: known.collect(), from, seen: Vec::new(), receipts: HashMap::new() }
     }
 
-    /// Notes what a person has reserved.
+    /// Notes what a person has reserved; who has several subscribers on the channel is looked at with the first.
     pub fn see(&mut self, to: &SubscriberId, person: &Person) {
+        if !is_counted_here(to, person) {
+            return;
+        }
         let dead_before = plus_seconds(self.app.clock.now(), -DELIVERY_SECONDS).as_second();
         let is_open = |send: &&RecentSend| {
             let at = i64::from(send.at);
@@ -58,24 +64,27 @@ impl<'a> Settling<'a> {
                 && at >= self.from.as_second()
                 && at < dead_before
         };
-        self.seen.extend(person.sends.iter().filter(is_open).map(|send| (to.clone(), *send)));
+        let own = person.subscribers.iter().filter(|one| one.channel == self.channel);
+        let own: Vec<SubscriberId> = own.map(|one| SubscriberId::new(&one.channel, &one.openid)).collect();
+        self.seen.extend(person.sends.iter().filter(is_open).map(|send| (own.clone(), *send)));
     }
 
     /// Leaves a receipt for each that has none.
     pub async fn settle(&mut self) -> Result<(), StoreError> {
         let mut missing: BTreeMap<Delivery, Receipt> = BTreeMap::new();
-        for (to, send) in std::mem::take(&mut self.seen) {
+        for (own, send) in std::mem::take(&mut self.seen) {
+            let Some((template, topic)) = self.campaign(send.id).await? else { continue };
             let delivery = (send.hour(), send.nonce);
             if !self.receipts.contains_key(&delivery) {
                 let receipts = self.app.store.receipts_of(self.channel, &send).await?;
                 self.receipts.insert(delivery, receipts);
             }
             let receipts = self.receipts.get(&delivery).map(Vec::as_slice).unwrap_or_default();
-            if receipts.iter().any(|receipt| receipt.find_recipient(send.id, recipient(&to)).is_some()) {
-                continue;
-            }
-            let Some((template, topic)) = self.campaign(send.id).await? else { continue };
-            let entry = RecipientEntry { recipient: recipient(&to), ending: unnoted(send.mark) };
+            let is_noted = |to: &SubscriberId| {
+                receipts.iter().any(|receipt| receipt.find_recipient(send.id, recipient(to)).is_some())
+            };
+            let Some(first) = own.first().filter(|_| !own.iter().any(is_noted)) else { continue };
+            let entry = RecipientEntry { recipient: recipient(first), ending: unnoted(send.mark) };
             let like = CampaignGroup::new(send.id, DEFAULT_VARIANT, &template, &topic);
             missing.entry(delivery).or_default().add_recipient(like, &entry);
         }
@@ -89,13 +98,15 @@ impl<'a> Settling<'a> {
         Ok(())
     }
 
-    /// Template and topic of an occurrence; `None` when nobody knows the campaign any more.
+    /// Template and topic of an occurrence; `None` when it is of another channel, which settles it itself, or when nobody
+    /// knows the campaign any more.
     async fn campaign(&mut self, offer: MessageId) -> Result<Option<(String, String)>, StoreError> {
         if let Some(known) = self.known.get(&offer.to_bytes()) {
             return Ok(Some(known.clone()));
         }
         let Some(id) = offer.campaign() else { return Ok(None) };
-        let Some(row) = self.app.store.campaign(id).await? else { return Ok(None) };
+        let row = self.app.store.campaign(id).await?.filter(|row| row.campaign.channel == self.channel);
+        let Some(row) = row else { return Ok(None) };
         let words = (row.campaign.template, row.campaign.topic);
         self.known.insert(offer.to_bytes(), words.clone());
         Ok(Some(words))

@@ -332,6 +332,13 @@ async fn complaints_pause_a_campaign_then_warn_of_the_channel_then_pause_all_of_
     let warned = show(&shop.api, &two).await;
     assert_eq!(warned["status"], "running");
     assert!(warned["warning"].as_str().is_some_and(|words| words.starts_with("2 complaints")), "{warned}");
+    // A pause that an operator asked for has nothing to do with them.
+    command(&shop.api, &one, "pause").await;
+    command(&shop.api, &one, "resume").await;
+    complain(&shop, None, 1).await;
+    world.pass_minutes(2).await;
+    let all = show(&shop.api, &two).await;
+    assert_eq!(all["paused_because"]["whole_channel"], true, "the third brings the ban: {all}");
     world.stack.stop().await;
 }
 

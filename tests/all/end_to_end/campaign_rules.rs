@@ -41,6 +41,25 @@ async fn of_seven_campaigns_the_best_five_are_the_broadcasts_of_a_day_and_two_wa
 }
 
 #[tokio::test]
+async fn who_is_here_twice_gets_a_campaign_once() {
+    let world = World::at(NOON).await;
+    let shop = world.shop("twice").await;
+    let both = openids("twin", 2);
+    shop.grant_all(&both, SHIPPED).await;
+    let report = |openid: &String| json!({"event_id": format!("e-{openid}"), "openid": openid, "template": SHIPPED, "result": "accept", "user_id": "u1"});
+    let reports: Vec<Value> = both.iter().map(report).collect();
+    let told = shop.api.post(&format!("/v1/channels/{}/grants", shop.name), &json!({ "grants": reports })).await;
+    assert_eq!(told.status, 200, "{}", told.text);
+    know(&shop, tagged(&both, "vip")).await;
+    let campaign = start(&shop, json!({})).await;
+    world.pass_minutes(15).await;
+    assert_eq!(received(&shop).await.len(), 1);
+    let shown = shop.api.get(&format!("/v1/campaigns/{campaign}")).await.body;
+    assert_eq!((&shown["counts"]["sent"], &shown["counts"]["delivered"]), (&json!(1), &json!(1)), "{shown}");
+    world.stack.stop().await;
+}
+
+#[tokio::test]
 async fn lines_share_a_window_by_their_weights_whatever_their_priorities() {
     let world = World::at(NOON).await;
     let rule = json!({"id": "hourly", "unit": "call", "limit": 40, "window": {"seconds": 3600}, "basic_share": 0.0});

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::brake::{PausedBecause, Thresholds};
 use crate::category::Category;
-use crate::ids::CampaignId;
+use crate::ids::{CampaignId, MessageId};
 use crate::time::{DailyHours, Period};
 
 pub use counts::CampaignCounts;
@@ -116,6 +116,14 @@ pub struct Occurrence {
     pub id: CampaignId,
     /// From when until when.
     pub period: Period,
+}
+
+impl Occurrence {
+    /// Whether it is the one of `offer`, and has begun at `at`.
+    #[must_use]
+    pub fn has_begun(&self, offer: MessageId, at: Timestamp) -> bool {
+        self.id.offer_id() == offer && self.period.opens_at <= at
+    }
 }
 
 impl Campaign {

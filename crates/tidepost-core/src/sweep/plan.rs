@@ -154,7 +154,7 @@ impl Outlook<'_> {
             |live: &&Live<'_>| self.barred.contains(&offer(live)) || begins_at < live.occurrence.period.opens_at;
         let wish = |live: &&Live<'_>| {
             let left = if is_out(live) { 0 } else { self.left_of(offer(live)) };
-            Wish::of(live.campaign, self.channel, left, slot.period)
+            Wish::of(live.campaign, live.occurrence.period, self.channel, left, slot.period)
         };
         let wishes: Vec<Wish> = self.lives.iter().map(wish).collect();
         let budget = budget(&self.supply(period), &wishes);
