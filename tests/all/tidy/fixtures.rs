@@ -58,8 +58,11 @@ fn the_first_flight_and_the_first_steps_of_sweeps() {
 
 #[test]
 fn the_first_sweep() {
-    let plan: SlotPlan = current("items/slot_plan_v1.json");
-    assert_eq!((plan.units(), plan.flights(0, 205).len()), (205, 2));
+    // The first plans did not say how big a flight is.
+    let first: SlotPlan = fixture("items/slot_plan_v1.json");
+    assert_eq!((first.units(), first.flights(0, 205).len()), (205, 2));
+    let plan: SlotPlan = current("items/slot_plan_v2.json");
+    assert_eq!((plan.units(), plan.flights(0, 205).len()), (205, 3));
     let progress: Progress = current("items/sweep_progress_v1.json");
     assert_eq!(progress.roster.unwrap().ranges, 2);
     let range: RangeState = current("items/sweep_range_v1.json");
