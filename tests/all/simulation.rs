@@ -3,7 +3,7 @@
 use simulation::planted::Planted;
 use simulation::{Size, checkers, runs};
 
-/// A first look; `check` has many more.
+/// A first look; any number by `cargo run -p tidepost-tests -- simulate --seeds N`.
 const SEEDS: u64 = 20;
 
 #[test]
