@@ -11,8 +11,11 @@ use tokio::task::JoinSet;
 use crate::aws::queues::Name;
 use crate::world::World;
 
-/// How long a batch may take: as long as the queue hides it.
-const BATCH_LIMIT: Duration = Duration::from_secs(60);
+/// How long a batch may take: as long as the queue that hides it for the shortest time allows its function.
+fn limit(function: QueueFunction) -> Duration {
+    let hidden = FEEDS.iter().filter(|feed| feed.function == function).map(|feed| feed.queue.hidden_seconds());
+    Duration::from_secs(hidden.min().unwrap_or_default().into())
+}
 
 /// How a function is fed from a queue.
 #[derive(Clone, Copy)]
@@ -91,7 +94,8 @@ impl World {
         }
         let event = sqs::event(&batch, &feed.queue.arn());
         let event = serde_json::from_str(&event).expect("the event is the documented one");
-        let answer = self.invoke(BATCH_LIMIT, |app| async move { feed.function.handle(&app, event).await }).await;
+        let answer =
+            self.invoke(limit(feed.function), |app| async move { feed.function.handle(&app, event).await }).await;
         let Some(Ok(answer)) = answer else { return };
         let failed: Vec<String> =
             answer.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect();

@@ -44,6 +44,16 @@ pub enum Recovery {
     },
 }
 
+/// The outcome of a campaign's reservation whose delivery died before it was noted.
+#[must_use]
+pub fn unnoted(mark: Mark) -> Ending {
+    let reason = match mark {
+        Mark::Refused => Reason::new(ReasonCode::PlatformError, "the platform refused it, and its words were lost"),
+        _ => Reason::new(ReasonCode::Crash, "the delivery died before its outcome was noted"),
+    };
+    Ending::because(reason, None)
+}
+
 /// Decides on one row. `reserved` is the person's memory of it, `receipt` the best word on it; `is_erased` says that the
 /// person asked to be erased; `transit_seconds` is [`TRANSIT_SECONDS`], or 0 when the queue is known to be lost.
 #[must_use]

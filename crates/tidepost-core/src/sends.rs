@@ -91,6 +91,17 @@ impl RecentSends {
         self.0.iter().filter(move |send| send.may_arrive() && span.contains(&i64::from(send.at)))
     }
 
+    /// Campaigns' sends that were reserved from `from` on and before `until` and whose outcome stands in no mark: a receipt
+    /// tells it, unless their delivery died.
+    pub fn of_campaigns_without_word(&self, from: Timestamp, until: Timestamp) -> impl Iterator<Item = &RecentSend> {
+        let span = from.as_second()..until.as_second();
+        self.0.iter().filter(move |send| {
+            send.id.campaign().is_some()
+                && matches!(send.mark, Mark::Reserved | Mark::Refused)
+                && span.contains(&i64::from(send.at))
+        })
+    }
+
     /// When the last send was reserved that was not refused.
     #[must_use]
     pub fn last_at(&self) -> Option<Timestamp> {

@@ -24,6 +24,7 @@ pub mod quotas;
 pub mod runtime;
 pub mod secret;
 pub mod secrets;
+pub mod settling;
 pub mod store;
 pub mod sweeps;
 pub mod sync;

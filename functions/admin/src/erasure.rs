@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
+use jiff::Timestamp;
 use tidepost_core::ids::{MessageId, SubscriberId};
 use tidepost_core::message::{Message, Standing};
 use tidepost_core::outcome::Ending;
@@ -11,6 +12,7 @@ use tidepost_core::reason::{Reason, ReasonCode};
 use tidepost_core::receipt::{Entry, Receipt};
 use tidepost_core::sends::RecentSend;
 use tidepost_io::app::App;
+use tidepost_io::settling::Settling;
 use tidepost_io::store::StoreError;
 
 /// Message rows changed at a time.
@@ -38,10 +40,22 @@ async fn strip(app: &App, person: &Person) -> Result<(), StoreError> {
         }
     });
     stream::iter(rows).buffer_unordered(CONCURRENCY).try_collect::<()>().await?;
+    settle_campaigns(app, person).await?;
     for subscriber in person.subscribers.iter().map(Subscriber::id) {
         for unknown in app.store.unknown_sends(&subscriber).await? {
             app.store.delete_unknown(&subscriber, unknown.id).await?;
         }
+    }
+    Ok(())
+}
+
+/// Campaigns keep no row of a recipient: without the person's memory nobody would know that a delivery died with theirs.
+async fn settle_campaigns(app: &App, person: &Person) -> Result<(), StoreError> {
+    let channels: BTreeSet<&str> = person.subscribers.iter().map(|subscriber| subscriber.channel.as_str()).collect();
+    for channel in channels {
+        let mut settling = Settling::new(&app.store, channel);
+        settling.see(person, Timestamp::UNIX_EPOCH, Timestamp::MAX);
+        settling.settle().await?;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use tidepost_core::ids::{MessageId, Nonce, SubscriberId};
 use tidepost_core::message::{Message, Standing};
 use tidepost_core::quota::{Leased, Need, Shortage};
 use tidepost_core::segment::Facts;
-use tidepost_core::sweep::{Entrant, Field, LateFlight, Win, is_late};
+use tidepost_core::sweep::{Entrant, FLIES_SECONDS, Field, LateFlight, Slot, Win, is_late};
 use tidepost_core::time::{plus_milliseconds, plus_seconds};
 use tidepost_io::app::App;
 use tidepost_io::clock::random;
@@ -32,9 +32,6 @@ const READ_AHEAD_MILLISECONDS: i64 = 1_500;
 /// wait behind them, and die unused with it.
 const LEASE_AHEAD_MILLISECONDS: i64 = 300;
 
-/// How long a lease is good for, in seconds: shorter than the queue's visibility time-out.
-const LEASE_SECONDS: i64 = 20;
-
 /// How long after its start a flight waits for units or a rate slot, in seconds.
 const PATIENCE_SECONDS: i64 = 10;
 
@@ -44,11 +41,11 @@ const LIST_READ_MAX: u64 = 20_000;
 /// Sends to those of a flight who may get something; the others are left as they are.
 pub async fn run(app: &App, flight: &FlightTask, in_flight: &Semaphore) -> Result<(), StoreError> {
     app.clock.sleep_until(plus_milliseconds(flight.starts_at, -READ_AHEAD_MILLISECONDS)).await;
-    if app.clock.now() >= flight.slot.closes_at {
+    let now = app.clock.now();
+    if now >= flight.slot.closes_at {
         tracing::warn!(channel = flight.channel, flight = %flight.id, "a flight came after its slot");
         return Ok(());
     }
-    let now = app.clock.now();
     if is_late(flight.starts_at, now) {
         let people = flight.recipients.iter().map(|(_, openids)| openids.len() as u64).sum();
         app.store.put_late_flight(&flight.channel, flight.id, LateFlight { people, came_at: now }).await?;
@@ -59,7 +56,10 @@ pub async fn run(app: &App, flight: &FlightTask, in_flight: &Semaphore) -> Resul
     if candidates.is_empty() {
         return Ok(());
     }
-    let delivery = Delivery::new(app, &flight.channel, &lineup.state, Nonce(random()), in_flight);
+    let mut delivery = Delivery::new(app, &flight.channel, &lineup.state, Nonce(random()), in_flight);
+    // A call in the closing band would cost the next window a unit too, which is planned for others.
+    let slot = Slot::around(&lineup.state.channel, flight.slot.opens_at).inner(&lineup.state.channel);
+    delivery.ends_at = plus_seconds(starts_at, FLIES_SECONDS).min(slot.closes_at).min(flight.slot.closes_at);
     match app.token(&flight.channel, &lineup.state.channel, None).await {
         Ok(token) => *delivery.token.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = token,
         Err(no_token) => {
@@ -67,7 +67,7 @@ pub async fn run(app: &App, flight: &FlightTask, in_flight: &Semaphore) -> Resul
             return Ok(());
         }
     }
-    let flown = delivery.fly(candidates, starts_at, flight.slot.closes_at).await;
+    let flown = delivery.fly(candidates, starts_at).await;
     // Whatever went wrong after the first call: what was seen is written down.
     delivery.book.write(app, &flight.channel, delivery.nonce).await;
     delivery.book.report(&flight.channel);
@@ -220,14 +220,9 @@ fn message(
 }
 
 impl Delivery<'_> {
-    /// Sends to all for whom there are units, from `starts_at` on and before `closes_at`.
-    async fn fly(
-        &self,
-        mut waiting: Vec<Candidate<'_>>,
-        starts_at: Timestamp,
-        closes_at: Timestamp,
-    ) -> Result<(), StoreError> {
-        let patience_ends = plus_seconds(starts_at, PATIENCE_SECONDS).min(closes_at);
+    /// Sends to all for whom there are units, from `starts_at` on.
+    async fn fly(&self, mut waiting: Vec<Candidate<'_>>, starts_at: Timestamp) -> Result<(), StoreError> {
+        let patience_ends = plus_seconds(starts_at, PATIENCE_SECONDS).min(self.ends_at);
         let mut at = starts_at;
         while let Some(first) = waiting.first() {
             self.app.clock.sleep_until(plus_milliseconds(at, -LEASE_AHEAD_MILLISECONDS)).await;
@@ -240,7 +235,7 @@ impl Delivery<'_> {
             let category = first.message.category;
             let is_basic = category == Category::Basic;
             let alike = waiting.iter().take_while(|one| (one.message.category == Category::Basic) == is_basic).count();
-            match self.lease_for(alike, category, at, closes_at).await? {
+            match self.lease_for(alike, category, at).await? {
                 Ok((lease, leased)) => {
                     let rest = waiting.split_off(usize::try_from(leased.units).unwrap_or(usize::MAX).min(alike));
                     self.send_noting(std::mem::replace(&mut waiting, rest), &lease, &leased).await;
@@ -283,15 +278,10 @@ impl Delivery<'_> {
         units: usize,
         category: Category,
         starts_at: Timestamp,
-        closes_at: Timestamp,
     ) -> Result<Result<(String, Leased), Shortage>, StoreError> {
         let id = Nonce(random()).to_string();
-        let need = Need {
-            id: &id,
-            units: u32::try_from(units).unwrap_or(u32::MAX),
-            category,
-            use_by: plus_seconds(starts_at, LEASE_SECONDS).min(closes_at),
-        };
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        let need = Need { id: &id, units, category, use_by: self.ends_at };
         let (now, channel) = (self.app.clock.now(), &self.state.channel);
         let leased = self.app.store.lease_from(self.channel, channel, need, starts_at, now).await?;
         Ok(leased.map(|leased| (id, leased)))

@@ -35,8 +35,8 @@ use crate::turns::Turns;
 pub const IN_FLIGHT_MAX: usize = 64;
 
 /// How long after its begin a delivery still starts calls, in seconds. With the tries and time-outs of the last ones it ends
-/// before the queue gives its messages to another (60 s, by the template); what does not start in time is parked.
-const BUDGET_SECONDS: i64 = 25;
+/// before its function's time-out (30 s, by the template); what does not start in time is parked.
+const BUDGET_SECONDS: i64 = 20;
 
 /// How long messages are parked when there is no access token, in seconds.
 const NO_TOKEN_SECONDS: i64 = 30;

@@ -11,21 +11,24 @@ use lambda_runtime::Error;
 use tidepost_core::choice::Rank;
 use tidepost_core::ids::{MessageId, SubscriberId};
 use tidepost_core::person::Person;
+use tidepost_core::recover::DELIVERY_SECONDS;
 use tidepost_core::sweep::{Census, Entrant, Field, PIECE_MAX, Piece};
 use tidepost_core::time::plus_seconds;
 use tidepost_io::app::App;
 use tidepost_io::lineup::Lineup;
 use tidepost_io::queue::SweepStep;
+use tidepost_io::settling::Settling;
 use tidepost_io::store::{StoreError, Stored, Swap};
 use tidepost_io::sweeps::RangeState;
-
-use crate::settle::Settling;
 
 /// How long a task has a range to itself, in seconds; each checkpoint begins it anew.
 const OWNED_SECONDS: i64 = 40;
 
 /// How often a task writes down how far it is, in seconds, also where it found nobody.
 const CHECKPOINT_SECONDS: i64 = 10;
+
+/// How far the spans of two censuses overlap, in seconds: more than clocks are apart.
+const OVERLAP_SECONDS: i64 = 60;
 
 /// People whom a task holds in memory before it writes them down.
 const BUFFERED_MAX: usize = 8_000;
@@ -95,7 +98,10 @@ impl Walk<'_> {
             runners.iter().map(|runner| Entrant { live: &runner.live, template: runner.template }).collect();
         let zone = self.lineup.state.channel.zone();
         let look = Look { walk: self, entrants, lists, zone: &zone };
-        let mut settling = Settling::new(self.app, self.channel, &runners, since);
+        // Those reserved before were looked at by the census before.
+        let span = DELIVERY_SECONDS + OVERLAP_SECONDS;
+        let unsettled_from = since.map_or(Timestamp::UNIX_EPOCH, |at| plus_seconds(at, -span));
+        let mut settling = Settling::new(&self.app.store, self.channel);
         let mut found = Found::default();
         let mut written_at = self.app.clock.now();
         for prefix in self.census.prefixes(self.range).skip(usize::from(state.prefixes_done)) {
@@ -107,7 +113,7 @@ impl Walk<'_> {
                         None => self.app.store.person(&to).await?.person().clone(),
                     };
                     look.at(&to, &person, &mut state, &mut found);
-                    settling.see(&to, &person);
+                    settling.see(&person, unsettled_from, plus_seconds(self.app.clock.now(), -DELIVERY_SECONDS));
                 }
                 settling.settle().await?;
                 state.after = page.next;
@@ -206,7 +212,7 @@ impl Look<'_, '_> {
 }
 
 /// A person with several subscribers on a channel is counted with the first.
-pub fn is_counted_here(to: &SubscriberId, person: &Person) -> bool {
+fn is_counted_here(to: &SubscriberId, person: &Person) -> bool {
     let first = person.subscribers.iter().find(|subscriber| subscriber.channel == to.channel);
     first.is_some_and(|subscriber| subscriber.openid == to.openid)
 }

@@ -8,7 +8,6 @@
 mod census;
 mod emit;
 mod plan;
-mod settle;
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use lambda_runtime::Error;

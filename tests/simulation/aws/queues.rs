@@ -12,8 +12,6 @@ use tokio::sync::Notify;
 use super::Answer;
 use crate::faults::Chance;
 
-/// How long a received message is hidden from others, in seconds.
-const VISIBILITY_SECONDS: i64 = 60;
 /// After so many receives a message goes to the dead letters.
 const RECEIVES_MAX: u32 = 5;
 /// Messages of one receive, and of one send.
@@ -43,6 +41,11 @@ impl Name {
             Self::Sweep => "http://aws.simulation/sweep",
             Self::Dead => "http://aws.simulation/now-dlq",
         }
+    }
+
+    /// How long a received message is hidden from others, in seconds.
+    pub(crate) fn hidden_seconds(self) -> u32 {
+        if self == Self::Bulk { 30 } else { 60 }
     }
 
     /// Its name in events.
@@ -116,7 +119,7 @@ impl Queues {
                 Answer::ok(&json!({"Successful": sent.collect::<Vec<_>>(), "Failed": []}))
             }
             "ReceiveMessage" => {
-                let hidden = call["VisibilityTimeout"].as_i64().unwrap_or(VISIBILITY_SECONDS);
+                let hidden = call["VisibilityTimeout"].as_i64().unwrap_or(name.hidden_seconds().into());
                 let received = self.receive(name, BATCH_MAX, hidden).into_iter();
                 let received = received
                     .map(|held| json!({"MessageId": held.0, "ReceiptHandle": held.0, "Body": held.1, "MD5OfBody": ""}));
@@ -182,7 +185,7 @@ impl Queues {
             let sent = MessageSystemAttributeName::ApproximateReceiveCount;
             Message::builder().message_id(&id).receipt_handle(id).body(body).attributes(sent, "1").build()
         };
-        self.receive(name, count, VISIBILITY_SECONDS).into_iter().map(message).collect()
+        self.receive(name, count, name.hidden_seconds().into()).into_iter().map(message).collect()
     }
 
     /// What is deleted after one.

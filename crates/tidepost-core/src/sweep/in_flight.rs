@@ -9,9 +9,9 @@ use crate::time::plus_milliseconds;
 /// How long before its start a flight may have read the campaigns, in milliseconds.
 const READ_AHEAD_MILLISECONDS: i64 = 2_000;
 
-/// How long after its start a flight may still make calls, in milliseconds: it waits for units, takes leases and is done
-/// before its queue takes it for dead.
-const FLIES_MILLISECONDS: i64 = 40_000;
+/// How long after its start a flight may still start calls, in seconds: it is done, with the time-out of its last call, before
+/// its queue takes it for dead (30 s after it was received, which is seconds before its start).
+pub const FLIES_SECONDS: i64 = 16;
 
 /// How long after its start a flight may come without being late, in milliseconds.
 const LATE_MILLISECONDS: i64 = 5_000;
@@ -38,7 +38,7 @@ impl LateFlight {
     /// When a flight came at the earliest that may still make calls at `now`.
     #[must_use]
     pub fn earliest(now: Timestamp, skew_milliseconds: u32) -> Timestamp {
-        plus_milliseconds(now, -(FLIES_MILLISECONDS + i64::from(skew_milliseconds)))
+        plus_milliseconds(now, -(FLIES_SECONDS * 1_000 + i64::from(skew_milliseconds)))
     }
 }
 
@@ -86,7 +86,7 @@ mod tests {
     fn who_is_late_counts_from_when_it_came() {
         let at = |seconds| plus_seconds(plan().begins_at, seconds);
         assert!(!is_late(at(0), at(5)) && is_late(at(0), at(6)));
-        assert_eq!(LateFlight::earliest(at(60), 2_000), at(18));
+        assert_eq!(LateFlight::earliest(at(60), 2_000), at(42));
     }
 
     #[test]
@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(at(-5), 0, "nobody has looked yet");
         assert_eq!(at(-4), 5, "the calls at the edge");
         assert_eq!(at(-2), 205, "and the first flight, which starts 2 s after it");
-        assert!(at(20) < 1_805 && at(20) >= 1_000, "{}", at(20));
+        assert!(at(20) < 1_805 && at(20) >= 800, "{}", at(20));
         assert_eq!(at(100), 0, "all are done");
         let total = |step: i64| (-10..120).map(|second| at(second * step)).max().unwrap();
         assert!(total(1) <= 1_805);

@@ -16,7 +16,7 @@ mod roster;
 mod slot;
 
 pub use contest::{Contest, Entrant, Field, Win};
-pub use in_flight::{LateFlight, is_late};
+pub use in_flight::{FLIES_SECONDS, LateFlight, is_late};
 pub use plan::{FLIGHT_MAX, Flight, Outlook, SlotPlan};
 pub use progress::{Census, Moment, Progress};
 pub use roster::{Cut, Openids, PIECE_MAX, Piece, Portion, take};

@@ -20,8 +20,9 @@ pub const SWEEP_QUEUE: &str = "tidepost-sweep";
 /// What is added to a queue's name for where its poisoned messages end.
 const DEAD_LETTERS: &str = "-dlq";
 
-/// How long a flight of a campaign is hidden at least, in seconds: it is received seconds before its start.
-const BULK_VISIBILITY_SECONDS: u32 = 40;
+/// How long a flight of a campaign is hidden, in seconds: longer than it takes from its receipt, seconds before its start, to
+/// its end; and short enough that another delivery flies it within the same minute when the first one died.
+const BULK_VISIBILITY_SECONDS: u32 = 30;
 
 /// How the queues behave.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -74,8 +75,7 @@ pub async fn create(aws: &SdkConfig, settings: QueueSettings) -> Result<Resource
     create_table(&dynamodb).await.map_err(at("the table"))?;
     expire(&dynamodb).await.map_err(at("the table's expiry"))?;
     let (now, now_dead_letters) = create_pair(&sqs, NOW_QUEUE, settings).await.map_err(at("the queue"))?;
-    let long = settings.visibility_seconds.max(BULK_VISIBILITY_SECONDS);
-    let bulk_settings = QueueSettings { visibility_seconds: long, ..settings };
+    let bulk_settings = QueueSettings { visibility_seconds: BULK_VISIBILITY_SECONDS, ..settings };
     let (bulk, _) = create_pair(&sqs, BULK_QUEUE, bulk_settings).await.map_err(at("the bulk queue"))?;
     let (sweep, _) = create_pair(&sqs, SWEEP_QUEUE, settings).await.map_err(at("the sweep queue"))?;
     Ok(Resources { now, now_dead_letters, bulk, sweep })
