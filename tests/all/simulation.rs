@@ -8,8 +8,8 @@ const SEEDS: u64 = 20;
 
 #[test]
 fn the_invariants_hold_whatever_goes_wrong() {
-    let broken = runs::run(1, SEEDS, Size::default(), None, |_, _| {});
-    let reports: Vec<String> = broken.iter().map(runs::Broken::report).collect();
+    let verdict = runs::run(1, SEEDS, Size::default(), None, |_, _| {});
+    let reports: Vec<String> = verdict.broken.iter().map(runs::Broken::report).collect();
     assert!(reports.is_empty(), "{}", reports.join("\n"));
 }
 

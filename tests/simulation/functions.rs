@@ -19,13 +19,14 @@ const HTTP_LIMIT: Duration = Duration::from_secs(10);
 const TICK_LIMIT: Duration = Duration::from_secs(60);
 
 impl World {
+    /// Invokes a function, which may take so long.
     pub(crate) async fn invoke<T, F: Future<Output = T>>(
         &self,
-        limit: Duration,
+        function: (&'static str, Duration),
         handler: impl FnOnce(tidepost_io::app::App) -> F,
     ) -> Option<T> {
         // Boxed: a handler is a big future, and whoever waits for one would hold it.
-        let answer = Box::pin(invocation::run(&self.app, &self.clock, &self.chance, limit, handler)).await;
+        let answer = Box::pin(invocation::run(&self.app, &self.clock, &self.chance, function, handler)).await;
         self.history().crashes += u64::from(answer.is_none());
         answer
     }
@@ -52,7 +53,8 @@ impl World {
         };
         let event = serde_json::from_str(&call.event()).expect("the event is the documented one");
         let Route::Function(function) = route(path) else { return None };
-        let answer = self.invoke(HTTP_LIMIT, |app| async move { function.handle(&app, event).await }).await?.ok()?;
+        let limits = (function.name(), HTTP_LIMIT);
+        let answer = self.invoke(limits, |app| async move { function.handle(&app, event).await }).await?.ok()?;
         if self.chance.is(self.chance.rates().lost_answer) {
             return None;
         }
@@ -83,7 +85,8 @@ impl World {
         }
         let event = schedule::event("simulation", function.name(), "us-east-1", at, &json!({}));
         let event = serde_json::from_str(&event).expect("the event is the documented one");
-        drop(self.invoke(TICK_LIMIT, |app| async move { function.handle(&app, event).await }).await);
+        let limits = (function.name(), TICK_LIMIT);
+        drop(self.invoke(limits, |app| async move { function.handle(&app, event).await }).await);
     }
 
     /// A call of the backend, tried until it is answered: `None` when it never was.

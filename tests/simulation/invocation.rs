@@ -15,15 +15,26 @@ use crate::faults::Chance;
 pub(crate) const OFF_MILLISECONDS: i64 = 1_000;
 
 tokio::task_local! {
-    static CRASH: Arc<Notify>;
+    static RUNNING: Arc<Running>;
+}
+
+/// The invocation that is under way.
+struct Running {
+    function: &'static str,
+    crash: Notify,
 }
 
 /// Ends the invocation that this is called in: nothing after it happens.
 pub(crate) async fn crash() {
-    let is_invocation = CRASH.try_with(|crash| crash.notify_one()).is_ok();
+    let is_invocation = RUNNING.try_with(|running| running.crash.notify_one()).is_ok();
     if is_invocation {
         pending::<()>().await;
     }
+}
+
+/// The function that this is called in.
+pub(crate) fn function() -> Option<&'static str> {
+    RUNNING.try_with(|running| running.function).ok()
 }
 
 /// A clock that is off by up to [`OFF_MILLISECONDS`] once its owner is started.
@@ -33,20 +44,20 @@ pub(crate) fn skewed(clock: &Clock, chance: &Chance) -> Clock {
     Clock::of_timer(clock.now().checked_add(off).unwrap_or_else(|_| clock.now()))
 }
 
-/// Runs a handler until it returns, dies or runs out of time; `None` when nobody hears its answer.
+/// Runs a function's handler until it returns, dies or runs out of time; `None` when nobody hears its answer.
 pub(crate) async fn run<T, F: Future<Output = T>>(
     app: &App,
     clock: &Clock,
     chance: &Chance,
-    limit: Duration,
+    (function, limit): (&'static str, Duration),
     handler: impl FnOnce(App) -> F,
 ) -> Option<T> {
     let app = App { clock: skewed(clock, chance), ..app.clone() };
-    let crash = Arc::new(Notify::new());
-    let handled = CRASH.scope(Arc::clone(&crash), handler(app));
+    let running = Arc::new(Running { function, crash: Notify::new() });
+    let handled = RUNNING.scope(Arc::clone(&running), handler(app));
     tokio::select! {
         biased;
-        () = crash.notified() => None,
+        () = running.crash.notified() => None,
         answer = tokio::time::timeout(limit, handled) => answer.ok(),
     }
 }

@@ -11,6 +11,7 @@
 //! functions  HTTP calls, schedules                  planted      faults that the checkers must find
 //! pumps      queues to functions                    history      what was seen: the checkers' only input
 //! campaigns  the part of a story that owners play   runs         many seeds, their verdicts
+//! steps      where invocations died
 //! checkers/  the six invariants and what they come to for campaigns, restated
 //! ```
 
@@ -27,6 +28,7 @@ pub mod planted;
 mod platform;
 mod pumps;
 pub mod runs;
+pub mod steps;
 mod story;
 mod world;
 

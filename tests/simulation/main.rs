@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
-use simulation::{Size, checkers, runs};
+use simulation::{Size, checkers, runs, steps};
 
 /// Tools around Tidepost's tests.
 #[derive(Parser)]
@@ -36,6 +36,9 @@ struct Simulate {
     /// Campaigns in each story.
     #[arg(long, default_value_t = Size::default().campaigns)]
     campaigns: usize,
+    /// Prints the durable steps, and how often invocations died before and after each.
+    #[arg(long)]
+    steps: bool,
     /// Prints the delivery log of the first seed.
     #[arg(long)]
     log: bool,
@@ -57,7 +60,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let since = Instant::now();
-    let broken = runs::run(arguments.seed, arguments.seeds, size, None, |done, broken| {
+    let verdict = runs::run(arguments.seed, arguments.seeds, size, None, |done, broken| {
         if let Some(broken) = broken {
             println!("{}", broken.report());
         }
@@ -69,6 +72,22 @@ fn main() -> ExitCode {
             );
         }
     });
-    println!("{} of {} seeds held", arguments.seeds - broken.len() as u64, arguments.seeds);
-    if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if arguments.steps {
+        print_steps(&verdict.steps);
+    }
+    let missed = steps::missed(&verdict.steps);
+    for step in &missed {
+        println!("no invocation died on both sides of: {step}");
+    }
+    let deaths: u64 = verdict.steps.values().map(|struck| struck.before + struck.after).sum();
+    println!("{deaths} invocations died before or after {} durable steps", verdict.steps.len());
+    println!("{} of {} seeds held", arguments.seeds - verdict.broken.len() as u64, arguments.seeds);
+    if verdict.broken.is_empty() && missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn print_steps(steps: &steps::Steps) {
+    println!("{:<44} {:>6} {:>6} {:>6}", "durable step", "runs", "before", "after");
+    for (step, struck) in steps {
+        println!("{step:<44} {:>6} {:>6} {:>6}", struck.runs, struck.before, struck.after);
+    }
 }

@@ -14,6 +14,7 @@ use tower::ServiceExt as _;
 
 use crate::history::{Call, KEY_FIELD};
 use crate::invocation;
+use crate::steps::FIRST_CRASH;
 use crate::story::{CHANNELS, app_id};
 use crate::world::{World, milliseconds};
 
@@ -64,9 +65,16 @@ async fn exchange(router: Router, method: &str, target: &str, body: Vec<u8>) -> 
 impl World {
     async fn call_platform(&self, request: Request) -> Result<Response, NoReply> {
         let rates = self.chance.rates();
-        if self.chance.is(rates.crash / 2.0) {
-            invocation::crash().await;
-        }
+        let step = invocation::function().map(|function| format!("{function} calls {}", request.url().path()));
+        let is_first = rates.crash > 0.0 && step.as_ref().is_some_and(|step| self.aws.steps.meet(step));
+        let crash = if is_first { FIRST_CRASH } else { rates.crash / 2.0 };
+        let dies = async |is_before| {
+            if self.chance.is(crash) {
+                step.iter().for_each(|step| self.aws.steps.strike(step, is_before));
+                invocation::crash().await;
+            }
+        };
+        dies(true).await;
         if self.chance.is(rates.lost_request) {
             return Err(NoReply::NotSent("the connection was refused".to_owned()));
         }
@@ -81,9 +89,7 @@ impl World {
             .await
             .map_err(|_| unknown("no answer in time"))?
             .ok_or_else(|| unknown("the connection broke"))?;
-        if self.chance.is(rates.crash / 2.0) {
-            invocation::crash().await;
-        }
+        dies(false).await;
         if self.chance.is(rates.lost_answer) {
             tokio::time::sleep(limit).await;
             return Err(unknown("no answer in time"));

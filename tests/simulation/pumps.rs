@@ -94,8 +94,8 @@ impl World {
         }
         let event = sqs::event(&batch, &feed.queue.arn());
         let event = serde_json::from_str(&event).expect("the event is the documented one");
-        let answer =
-            self.invoke(limit(feed.function), |app| async move { feed.function.handle(&app, event).await }).await;
+        let limits = (feed.function.name(), limit(feed.function));
+        let answer = self.invoke(limits, |app| async move { feed.function.handle(&app, event).await }).await;
         let Some(Ok(answer)) = answer else { return };
         let failed: Vec<String> =
             answer.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect();

@@ -2,11 +2,13 @@
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use crate::checkers;
 use crate::history::History;
 use crate::planted::Planted;
+use crate::steps::{self, Steps};
 use crate::story::Size;
 use crate::world;
 
@@ -39,8 +41,16 @@ pub fn history(seed: u64, size: Size, planted: Option<Planted>) -> History {
     runtime.expect("a runtime can be made").block_on(world::live(seed, size, planted))
 }
 
+/// What came of many seeds.
+#[derive(Clone, Debug, Default)]
+pub struct Verdict {
+    /// Those that broke something, by seed.
+    pub broken: Vec<Broken>,
+    /// The durable steps of all of them, and where invocations died.
+    pub steps: Steps,
+}
+
 /// Runs seeds from `first` on, on all processors; `told` hears how many are done, and of each that broke something.
-/// Returns the broken ones by seed.
 #[must_use]
 pub fn run(
     first: u64,
@@ -48,16 +58,19 @@ pub fn run(
     size: Size,
     planted: Option<Planted>,
     told: impl Fn(u64, Option<&Broken>) + Sync,
-) -> Vec<Broken> {
+) -> Verdict {
     let (next, done) = (AtomicU64::new(0), AtomicU64::new(0));
+    let steps = Mutex::new(Steps::new());
     let one = |index: u64| {
         let seed = first + index;
         // A thread of its own: whatever a run leaves in its thread goes with it.
-        let run = thread::Builder::new()
-            .stack_size(STACK_BYTES)
-            .spawn(move || checkers::check(&history(seed, size, planted)));
-        let findings =
-            run.expect("a thread can be made").join().unwrap_or_else(|_| vec!["the run panicked".to_owned()]);
+        let run = thread::Builder::new().stack_size(STACK_BYTES).spawn(move || {
+            let history = history(seed, size, planted);
+            (checkers::check(&history), history.steps)
+        });
+        let panicked = |_| (vec!["the run panicked".to_owned()], Steps::new());
+        let (findings, met) = run.expect("a thread can be made").join().unwrap_or_else(panicked);
+        steps::add(&mut steps.lock().unwrap_or_else(PoisonError::into_inner), &met);
         let broken = (!findings.is_empty()).then_some(Broken { seed, findings });
         told(done.fetch_add(1, Ordering::SeqCst) + 1, broken.as_ref());
         broken
@@ -72,7 +85,7 @@ pub fn run(
         workers.into_iter().flat_map(|worker| worker.join().expect("a worker does not panic")).collect()
     });
     broken.sort_by_key(|broken| broken.seed);
-    broken
+    Verdict { broken, steps: steps.into_inner().unwrap_or_else(PoisonError::into_inner) }
 }
 
 /// Handlers are big futures in a build that is not optimised.

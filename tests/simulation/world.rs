@@ -85,6 +85,7 @@ pub(crate) async fn live(seed: u64, size: Size, planted: Option<Planted>) -> His
     world.look_back().await;
     let mut history = world.history().clone();
     history.requests = world.aws.requests();
+    history.steps = world.aws.steps.take();
     history
 }
 

@@ -31,6 +31,7 @@ use tidepost_io::store::{KnownEmpty, Range, Store};
 use crate::faults::Chance;
 use crate::invocation;
 use crate::planted::Planted;
+use crate::steps::{self, FIRST_CRASH};
 use queues::Queues;
 pub(crate) use secrets::SECRETS;
 use table::Table;
@@ -60,6 +61,8 @@ pub(crate) struct Aws {
     table: Table,
     pub(crate) queues: Queues,
     requests: AtomicU64,
+    /// Where invocations died.
+    pub(crate) steps: steps::Log,
 }
 
 impl KnownEmpty for Aws {
@@ -82,7 +85,8 @@ enum Fault {
 impl Aws {
     pub(crate) fn new(chance: Arc<Chance>, clock: Clock, planted: Option<Planted>) -> Arc<Self> {
         let queues = Queues::new(Arc::clone(&chance), clock);
-        Arc::new(Self { table: Table::new(planted), queues, chance, requests: AtomicU64::new(0) })
+        let (table, requests) = (Table::new(planted), AtomicU64::new(0));
+        Arc::new(Self { table, queues, chance, requests, steps: steps::Log::default() })
     }
 
     /// SDK settings that end here. Retries are the SDK's own, without their jitter.
@@ -122,10 +126,15 @@ impl Aws {
 
     async fn call(&self, target: &str, body: &[u8]) -> Result<Answer, ConnectorError> {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let fault = self.draw();
+        let step =
+            Some(self.chance.rates().crash).filter(|rate| *rate > 0.0).and_then(|_| steps::of_request(target, body));
+        let fault = self.draw(step.as_deref());
         tokio::time::sleep(self.chance.milliseconds(1, 12)).await;
         match fault {
-            Fault::CrashBefore => invocation::crash().await,
+            Fault::CrashBefore => {
+                step.iter().for_each(|step| self.steps.strike(step, true));
+                invocation::crash().await;
+            }
             Fault::Throttle => return Ok(throttled(target, body)),
             Fault::LostRequest => return Err(ConnectorError::io(reset())),
             Fault::None | Fault::CrashAfter | Fault::LostAnswer => {}
@@ -133,7 +142,10 @@ impl Aws {
         let answer = self.apply(target, body);
         tokio::time::sleep(self.chance.milliseconds(0, 3)).await;
         match fault {
-            Fault::CrashAfter => invocation::crash().await,
+            Fault::CrashAfter => {
+                step.iter().for_each(|step| self.steps.strike(step, false));
+                invocation::crash().await;
+            }
             Fault::LostAnswer => {
                 tokio::time::sleep(Duration::from_millis(LOST_MILLISECONDS)).await;
                 return Err(ConnectorError::timeout(reset()));
@@ -143,11 +155,13 @@ impl Aws {
         Ok(answer)
     }
 
-    fn draw(&self) -> Fault {
+    fn draw(&self, step: Option<&str>) -> Fault {
         let rates = self.chance.rates();
+        let is_first = step.is_some_and(|step| self.steps.meet(step));
+        let crash = if is_first { FIRST_CRASH } else { rates.crash / 2.0 };
         let faults = [
-            (rates.crash / 2.0, Fault::CrashBefore),
-            (rates.crash / 2.0, Fault::CrashAfter),
+            (crash, Fault::CrashBefore),
+            (crash, Fault::CrashAfter),
             (rates.throttle, Fault::Throttle),
             (rates.lost_request, Fault::LostRequest),
             (rates.lost_answer, Fault::LostAnswer),
