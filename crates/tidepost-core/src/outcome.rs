@@ -71,9 +71,36 @@ impl Ending {
         Self { outcome: Outcome::of(reason.code), reason: Some(reason), platform, is_afterthought: false }
     }
 
+    /// What a second try comes to whose first is unknown: what the platform refuses now may have arrived before.
+    #[must_use]
+    pub fn after_unknown(self) -> Self {
+        match self.outcome {
+            Outcome::Delivered | Outcome::Unknown => self,
+            Outcome::Refused | Outcome::Failed => {
+                let detail = "the first try is unknown, and the second was not taken";
+                Self::because(Reason::new(ReasonCode::Timeout, detail), self.platform)
+            }
+        }
+    }
+
     /// Whether this word on a message counts more than `other`: delivered, refused, failed, unknown, in this order.
     #[must_use]
     pub fn outranks(&self, other: &Self) -> bool {
         (self.is_afterthought, self.outcome) > (other.is_afterthought, other.outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_refuses_a_second_try_does_not_say_that_the_first_never_arrived() {
+        let word = PlatformWord { code: 43_101, message: "user refuse".into(), message_id: None };
+        let refused = Ending::because(Reason::new(ReasonCode::NoGrant, "none"), Some(word.clone()));
+        let ending = refused.after_unknown();
+        assert_eq!((ending.outcome, ending.platform.as_ref()), (Outcome::Unknown, Some(&word)));
+        let delivered = Ending::delivered(word);
+        assert_eq!(delivered.clone().after_unknown(), delivered);
     }
 }

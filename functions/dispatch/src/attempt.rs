@@ -176,6 +176,8 @@ impl Delivery<'_> {
     }
 
     fn note(&self, candidate: &Candidate<'_>, held: &Held, at: Timestamp, ending: &Ending) {
+        let second = held.is_repeat.then(|| ending.clone().after_unknown());
+        let ending = second.as_ref().unwrap_or(ending);
         match &candidate.won {
             None => self.book.note(candidate.id, &candidate.message, held.hour, at, ending),
             Some(won) => self.book.note_recipient(candidate, won, held.hour, ending),
