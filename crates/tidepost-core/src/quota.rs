@@ -31,8 +31,9 @@ const SHARE_MIN_SECONDS: i64 = 600;
 /// keeps none: there its calls wait for the band to end.
 const KEPT_BACK: u32 = 1_000;
 
-/// How far ahead of the present the rate may be booked, in milliseconds.
-const RATE_AHEAD_MILLISECONDS: i64 = 20_000;
+/// How far ahead of the present the rate may be booked, in milliseconds: less than a delivery's time, so that a slow one
+/// tells of what it has sent before it ends.
+const RATE_AHEAD_MILLISECONDS: i64 = 12_000;
 
 /// How often release asks the platform whether a window that it closed takes calls again, in seconds: at full minutes.
 const LOOK_SECONDS: u32 = 60;

@@ -22,7 +22,7 @@ async fn count(shop: &Shop, ids: &[String], status: &str) -> usize {
     messages.iter().filter(|message| message["status"] == status).count()
 }
 
-/// At one call a second the first lease holds 20 of the 32 messages, and the delivery has 25 s.
+/// At one call a second the first lease holds 12 of the 32 messages, and the delivery has 20 s.
 #[tokio::test]
 async fn a_slow_delivery_tells_of_each_lease_and_parks_what_it_has_no_time_for() {
     let host = HostSettings { batch_size: 100, batching_window: Duration::from_secs(2), maximum_concurrency: 1 };
@@ -37,15 +37,15 @@ async fn a_slow_delivery_tells_of_each_lease_and_parks_what_it_has_no_time_for()
     };
     received(1).await;
     let begun = world.now();
-    world.stack.clock.advance(Duration::from_secs(18));
-    received(21).await;
+    world.stack.clock.advance(Duration::from_secs(11));
+    received(13).await;
     let delivered = count(&shop, &ids, "delivered").await;
-    assert!(delivered >= 20, "{delivered} are known");
-    assert!(world.now() < begun + 24.seconds(), "the delivery may have ended");
-    world.stack.clock.advance(Duration::from_secs(8));
+    assert!(delivered >= 12, "{delivered} are known");
+    assert!(world.now() < begun + 19.seconds(), "the delivery may have ended");
+    world.stack.clock.advance(Duration::from_secs(9));
     world.stack.idle().await;
     let waiting = count(&shop, &ids, "waiting").await;
-    assert!((5..12).contains(&waiting), "{waiting} are parked");
+    assert!((11..17).contains(&waiting), "{waiting} are parked");
     for id in &ids {
         let message = shop.api.standing(id).await;
         assert!(message["status"] == "delivered" || message["reason"]["code"] == "rate", "{message}");

@@ -98,9 +98,9 @@ fn the_rate_spaces_calls_and_makes_a_late_batch_wait() {
     let (quota, first) = Quota::default().lease(&channel, need("a", 5, Category::Reminder, now), now).unwrap();
     assert_eq!(first.start(4), at("2026-11-21T10:00:05.4Z"));
     let (quota, second) = quota.lease(&channel, need("b", 1_000, Category::Reminder, now), now).unwrap();
-    assert_eq!((second.first_start, second.units), (at("2026-11-21T10:00:05.5Z"), 195));
+    assert_eq!((second.first_start, second.units), (at("2026-11-21T10:00:05.5Z"), 115));
     let shortage = quota.lease(&channel, need("c", 1, Category::Reminder, now), now).unwrap_err();
-    assert_eq!((shortage.reason.code, shortage.until), (ReasonCode::Rate, at("2026-11-21T10:00:25Z")));
+    assert_eq!((shortage.reason.code, shortage.until), (ReasonCode::Rate, at("2026-11-21T10:00:17Z")));
 }
 
 fn until_of(quota: &Quota, channel: &Channel, now: Timestamp) -> Timestamp {
