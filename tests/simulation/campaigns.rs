@@ -121,11 +121,11 @@ impl World {
     pub(crate) async fn tag(&self) {
         for channel in CHANNELS {
             let people = self.history().people.clone();
-            let subscriber = |(number, person): (usize, &Person)| {
-                let who = person.subscribers.iter().find(|who| who.0 == channel)?;
-                Some(json!({"openid": who.1, "tags": {"add": tags(number)}}))
+            let of_one = |(number, person): (usize, &Person)| {
+                let here = person.subscribers.iter().filter(|who| who.0 == channel);
+                here.map(|who| json!({"openid": who.1, "tags": {"add": tags(number)}})).collect::<Vec<_>>()
             };
-            let subscribers: Vec<Value> = people.iter().enumerate().filter_map(subscriber).collect();
+            let subscribers: Vec<Value> = people.iter().enumerate().flat_map(of_one).collect();
             let path = format!("/v1/channels/{channel}/subscribers");
             let answer = self.api("POST", &path, None, &json!({ "subscribers": subscribers })).await;
             assert!(matches!(answer, Some((200, _))), "{answer:?}");

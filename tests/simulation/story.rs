@@ -112,16 +112,18 @@ fn limits(chance: &Chance) -> [(u64, u64, u64, i64); 2] {
 
 impl Story {
     fn person(&mut self, number: usize, chance: &Chance) {
-        let is_linked = number % 7 == 3;
-        let openid = |channel: &str| (channel.to_owned(), format!("o{channel}{number:03}"));
-        let channels: &[&str] = match number % 7 {
-            3 => &CHANNELS,
-            6 => &CHANNELS[1..],
-            _ => &CHANNELS[..1],
+        let openid = |channel: &str, of_two: &str| (channel.to_owned(), format!("o{channel}{number:03}{of_two}"));
+        let [large, small] = CHANNELS;
+        let subscribers = match number % 7 {
+            3 => vec![openid(large, ""), openid(small, "")],
+            // Came back under another openid.
+            5 => vec![openid(large, "a"), openid(large, "b")],
+            6 => vec![openid(small, "")],
+            _ => vec![openid(large, "")],
         };
+        let is_linked = subscribers.len() > 1;
         let union_id = is_linked.then(|| format!("union{number}"));
-        let person =
-            Person { subscribers: channels.iter().map(|channel| openid(channel)).collect(), ..Person::default() };
+        let person = Person { subscribers, ..Person::default() };
         for who in &person.subscribers {
             for (template, ..) in TEMPLATES {
                 let times = [0, 0, 1, 1, 2][chance.below(5)];

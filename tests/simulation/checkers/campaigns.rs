@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::SKEW;
-use crate::history::{Call, Commanded, History, Milliseconds, Ran, Who};
+use crate::history::{Call, Commanded, History, Milliseconds, Person, Ran, Who};
 
 /// From the decision for an occurrence to its call, in milliseconds.
 const TO_THE_CALL: i64 = 30_000;
@@ -24,6 +24,7 @@ pub(super) fn check(history: &History) -> Vec<String> {
         let is_used_up = channel.is_some_and(|channel| channel.is_used_up);
         let mut broken = outside(ran, &calls);
         broken.extend(doubles(ran, &calls));
+        broken.extend(twins(history, ran, &calls));
         broken.extend(ran.commands.iter().enumerate().flat_map(|(at, _)| stopped(ran, at, &calls)));
         broken.extend(counts(ran, &calls, received));
         broken.extend(rolled_up(history, key, ran));
@@ -66,6 +67,24 @@ fn doubles(ran: &Ran, calls: &[&Call]) -> Vec<String> {
         last.insert(&call.who, free.min(latest));
     }
     broken
+}
+
+/// Who is known to be one person under two openids gets it under one of them.
+fn twins(history: &History, ran: &Ran, calls: &[&Call]) -> Vec<String> {
+    if ran.period.is_some() {
+        return Vec::new();
+    }
+    let had_it = |call: &&&Call| {
+        let Some(person) = history.people.iter().find(|person| person.subscribers.contains(&call.who)) else {
+            return false;
+        };
+        let is_known = person.linked_at.is_some_and(|at| at + TO_THE_CALL < call.at);
+        let is_twin = |other: &Call| other.who != call.who && person.subscribers.contains(&other.who);
+        let before = |other: &&Call| can_deliver(other) && other.at < call.at && is_twin(other);
+        is_known && !super::is_erased(history, person) && calls.iter().any(before)
+    };
+    let again = calls.iter().filter(|call| can_deliver(call)).filter(had_it);
+    again.map(|call| format!("{:?} was called for at {}, and is known by another openid", call.who, call.at)).collect()
 }
 
 /// What was sent after a pause or a stop was answered.
@@ -139,25 +158,24 @@ fn rolled_up(history: &History, key: &str, ran: &Ran) -> Vec<String> {
     differing.map(|(outcome, count)| format!("{count} {outcome}, the metrics say {}", rolled_up(outcome))).collect()
 }
 
-/// At rest whoever it still is for and who did not get it is held back by something that the API names. With a person their
-/// tags are erased: it is for them no more.
+/// At rest whoever it still is for and who did not get it, under any openid, is held back by something that the API names.
+/// With a person their tags are erased: it is for them no more.
 fn due(history: &History, ran: &Ran, calls: &[&Call], is_used_up: bool) -> Option<String> {
     let shown = ran.shown[0].as_ref().filter(|shown| shown["status"] == "running")?;
     if ran.is_even || ran.period.is_some() || is_used_up {
         return None;
     }
-    let is_erased = |who: &Who| {
-        let person = history.people.iter().find(|person| person.subscribers.contains(who));
-        person.is_some_and(|person| super::is_erased(history, person))
-    };
-    let unexplained: Vec<&Who> = (ran.held_back.iter())
-        .filter(|(who, reason)| reason.is_none() && !is_erased(who))
-        .map(|(who, _)| who)
-        .collect();
     // A delivery may have died between reservation and call: then the outcome is unknown, and counted.
     let stays = |call: &&&Call| matches!(call.heard, None | Some(0 | NO_CONSENT));
     let called: BTreeSet<&Who> = calls.iter().filter(stays).map(|call| &call.who).collect();
+    let is_unexplained = |who: &Who| matches!(ran.held_back.get(who), Some(None));
+    let got_nothing = |person: &&Person| {
+        person.subscribers.iter().any(is_unexplained)
+            && !person.subscribers.iter().any(|who| called.contains(who))
+            && !super::is_erased(history, person)
+    };
+    let due: Vec<&Person> = history.people.iter().filter(got_nothing).collect();
     let died = number(shown, "/counts/sent").saturating_sub(called.len() as u64);
-    (unexplained.len() as u64 > died)
-        .then(|| format!("{died} died, and these are due and got nothing: {unexplained:?}"))
+    let openids: Vec<&Vec<Who>> = due.iter().map(|person| &person.subscribers).collect();
+    (due.len() as u64 > died).then(|| format!("{died} died, and these are due and got nothing: {openids:?}"))
 }
