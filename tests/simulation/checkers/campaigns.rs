@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::SKEW;
-use crate::history::{Call, Commanded, History, Milliseconds, Person, Ran, Who};
+use crate::history::{Call, Commanded, History, Milliseconds, Person, Ran, Wanted, Who};
 
 /// From the decision for an occurrence to its call, in milliseconds.
 const TO_THE_CALL: i64 = 30_000;
@@ -23,7 +23,7 @@ pub(super) fn check(history: &History) -> Vec<String> {
         let received = received.filter(|received| received.key() == key).count() as u64;
         let is_used_up = channel.is_some_and(|channel| channel.is_used_up);
         let mut broken = outside(ran, &calls);
-        broken.extend(doubles(ran, &calls));
+        broken.extend(doubles(history, ran, &calls));
         broken.extend(twins(history, ran, &calls));
         broken.extend(ran.commands.iter().enumerate().flat_map(|(at, _)| stopped(ran, at, &calls)));
         broken.extend(counts(ran, &calls, received));
@@ -53,20 +53,31 @@ fn outside(ran: &Ran, calls: &[&Call]) -> Vec<String> {
     broken
 }
 
-/// Calls that can deliver go to different occurrences.
-fn doubles(ran: &Ran, calls: &[&Call]) -> Vec<String> {
-    let mut last: BTreeMap<&Who, Milliseconds> = BTreeMap::new();
+/// Calls that can deliver go to different occurrences. Of who was erased nobody knows what they had.
+fn doubles(history: &History, ran: &Ran, calls: &[&Call]) -> Vec<String> {
+    let mut last: BTreeMap<&Who, (Milliseconds, Milliseconds)> = BTreeMap::new();
     let mut broken = Vec::new();
     for call in calls.iter().filter(|call| can_deliver(call)) {
         let occurrence = |at: Milliseconds| ran.period.map_or(0, |period| at.div_euclid(period));
         let (first, latest) = (occurrence(call.at - TO_THE_CALL), occurrence(call.at + SKEW));
-        let free = last.get(&call.who).map_or(first, |last| first.max(last + 1));
+        let before = last.get(&call.who).filter(|(_, called_at)| !was_erased(history, &call.who, *called_at, call.at));
+        let free = before.map_or(first, |(last, _)| first.max(last + 1));
         if free > latest {
             broken.push(format!("{:?} was called for again at {}", call.who, call.at));
         }
-        last.insert(&call.who, free.min(latest));
+        last.insert(&call.who, (free.min(latest), call.at));
     }
     broken
+}
+
+fn was_erased(history: &History, who: &Who, from: Milliseconds, until: Milliseconds) -> bool {
+    let person = history.people.iter().find(|person| person.subscribers.contains(who));
+    let erasures = history.wishes.iter().filter(|wish| wish.what == Wanted::Erasure);
+    person.is_some_and(|person| {
+        erasures
+            .filter(|wish| person.subscribers.contains(&wish.who))
+            .any(|wish| wish.asked_at < until && wish.known_at.is_none_or(|at| at > from))
+    })
 }
 
 /// Who is known to be one person under two openids gets it under one of them.
