@@ -186,7 +186,8 @@ impl Desk<'_> {
             if plans.iter().any(|plan| plan.slot.opens_at == slot.period.opens_at) {
                 continue;
             }
-            let known: Vec<(Period, u64)> = plans.iter().map(|plan| (plan.slot, plan.units())).collect();
+            let known: Vec<(Period, u64)> =
+                plans.iter().map(|plan| (plan.slot, plan.units_to_take(self.now))).collect();
             barred = self.barred(slot.period.opens_at, &ranges).await?;
             let pieces: Vec<&[Piece]> = ranges.iter().map(Vec::as_slice).collect();
             let outlook = Outlook {
