@@ -372,7 +372,7 @@ async fn a_channel_and_a_campaign_say_themselves_when_they_are_braked() {
         shop.grant(openid, SHIPPED).await;
         shop.sim.fault(openid, None, json!({"kind": "errcode", "errcode": 47003})).await;
     }
-    world.pass_minutes(14).await;
+    world.pass_minutes(20).await;
     let braked = show(&shop.api, &own).await;
     assert_eq!(braked["paused_because"]["code"], "error_rate", "{braked}");
     world.stack.stop().await;
