@@ -1,7 +1,7 @@
 //! The brake: campaigns and channels that do harm stop by themselves and say why.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::invalid::Invalid;
 use crate::metric::Cell;
@@ -21,6 +21,9 @@ pub struct Thresholds {
     /// Complaints from which it is paused.
     #[serde(default = "default_complaints")]
     pub complaints: u32,
+    /// Ended sends from which a rate means something; complaints count from the first.
+    #[serde(default = "default_minimum_sample")]
+    pub minimum_sample: u64,
 }
 
 fn default_error_rate() -> f64 {
@@ -35,19 +38,49 @@ fn default_complaints() -> u32 {
     WARN_COMPLAINTS
 }
 
+/// Below, one failure of one send would brake a campaign at its very first message; with 20 the smallest rate that can be
+/// told apart is 5 %.
+fn default_minimum_sample() -> u64 {
+    20
+}
+
 impl Default for Thresholds {
     fn default() -> Self {
         Self {
             error_rate: default_error_rate(),
             refusal_rate: default_refusal_rate(),
             complaints: default_complaints(),
+            minimum_sample: default_minimum_sample(),
         }
     }
 }
 
 impl Thresholds {
-    /// The thresholds of a whole channel: it goes on with a warning where a campaign is already paused.
-    pub const CHANNEL: Self = Self { error_rate: 0.2, refusal_rate: 0.5, complaints: BAN_COMPLAINTS };
+    /// The thresholds of a whole channel that says nothing of them: it goes on with a warning where a campaign is already
+    /// paused.
+    #[must_use]
+    pub fn of_channel() -> Self {
+        Self { complaints: BAN_COMPLAINTS, ..Self::default() }
+    }
+
+    /// Reads a channel's thresholds; what is not given is as in [`Self::of_channel`].
+    pub(crate) fn read_of_channel<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Given {
+            error_rate: Option<f64>,
+            refusal_rate: Option<f64>,
+            complaints: Option<u32>,
+            minimum_sample: Option<u64>,
+        }
+        let (given, usual) = (Given::deserialize(deserializer)?, Self::of_channel());
+        Ok(Self {
+            error_rate: given.error_rate.unwrap_or(usual.error_rate),
+            refusal_rate: given.refusal_rate.unwrap_or(usual.refusal_rate),
+            complaints: given.complaints.unwrap_or(usual.complaints),
+            minimum_sample: given.minimum_sample.unwrap_or(usual.minimum_sample),
+        })
+    }
 
     pub(crate) fn validate(&self) -> Vec<Invalid> {
         let is_rate = |rate: f64| rate > 0.0 && rate <= 1.0;
@@ -55,6 +88,7 @@ impl Thresholds {
             ("brake.error_rate", is_rate(self.error_rate), "must be above 0 and at most 1"),
             ("brake.refusal_rate", is_rate(self.refusal_rate), "must be above 0 and at most 1"),
             ("brake.complaints", self.complaints >= 1, "must be at least 1"),
+            ("brake.minimum_sample", self.minimum_sample >= 1, "must be at least 1"),
         ];
         let broken = checks.into_iter().filter(|(_, holds, _)| !holds);
         broken.map(|(field, _, message)| Invalid::new(field, "out_of_range", message)).collect()
@@ -67,10 +101,6 @@ pub const BAN_COMPLAINTS: u32 = 3;
 
 /// Complaints that are worth a warning: the next one brings the ban.
 pub const WARN_COMPLAINTS: u32 = BAN_COMPLAINTS - 1;
-
-/// Ended sends from which a rate means something. Below, one failure of one send would brake a campaign at its very first
-/// message; with 20 the smallest rate that can be told apart is 5 %. Complaints count from the first.
-pub const SAMPLE_MIN: u64 = 20;
 
 /// What is known of the sends of a campaign, or of a channel in the time the brake looks at.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -253,7 +283,7 @@ pub fn judge(counts: &Counts, thresholds: &Thresholds) -> Verdict {
         (PauseCode::RefusalRate, counts.refused, thresholds.refusal_rate, "were refused"),
     ];
     for (code, count, limit, what) in rates {
-        if counts.sent >= SAMPLE_MIN && exceeds(count, counts.sent, limit) {
+        if counts.sent >= thresholds.minimum_sample && exceeds(count, counts.sent, limit) {
             let detail = format!("{count} of {} sends {what}, the limit is {:.1} %", counts.sent, limit * 100.0);
             return Verdict::Pause(PausedBecause::of_one(code, detail));
         }
@@ -291,6 +321,9 @@ mod tests {
         assert_eq!(code(counts(20, 3, 9), &thresholds), None);
         assert_eq!(code(counts(20, 3, 10), &thresholds), Some(PauseCode::RefusalRate));
         assert_eq!(judge(&counts(1_000_000, 199_999, 0), &thresholds), Verdict::GoOn);
+        let careful = Thresholds { error_rate: 0.5, minimum_sample: 2, ..thresholds };
+        assert_eq!(code(counts(1, 1, 0), &careful), None);
+        assert_eq!(code(counts(2, 1, 0), &careful), Some(PauseCode::ErrorRate));
     }
 
     #[test]
@@ -298,8 +331,8 @@ mod tests {
         let counts = |complaints| Counts { sent: 5, complaints, ..Counts::default() };
         assert_eq!(judge(&counts(1), &Thresholds::default()), Verdict::GoOn);
         assert_eq!(code(counts(2), &Thresholds::default()), Some(PauseCode::Complaints));
-        assert!(matches!(judge(&counts(2), &Thresholds::CHANNEL), Verdict::Warn(_)));
-        assert_eq!(code(counts(3), &Thresholds::CHANNEL), Some(PauseCode::Complaints));
+        assert!(matches!(judge(&counts(2), &Thresholds::of_channel()), Verdict::Warn(_)));
+        assert_eq!(code(counts(3), &Thresholds::of_channel()), Some(PauseCode::Complaints));
     }
 
     #[test]
@@ -371,8 +404,8 @@ mod tests {
 
     #[test]
     fn thresholds_out_of_range_are_named() {
-        let wrong = Thresholds { error_rate: 0.0, refusal_rate: f64::NAN, complaints: 0 }.validate();
+        let wrong = Thresholds { error_rate: 0.0, refusal_rate: f64::NAN, complaints: 0, minimum_sample: 0 }.validate();
         let fields: Vec<_> = wrong.iter().map(|one| one.field.as_str()).collect();
-        assert_eq!(fields, ["brake.error_rate", "brake.refusal_rate", "brake.complaints"]);
+        assert_eq!(fields, ["brake.error_rate", "brake.refusal_rate", "brake.complaints", "brake.minimum_sample"]);
     }
 }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
+use crate::brake::Thresholds;
 use crate::ids::check_id;
 use crate::invalid::Invalid;
 use crate::quota::{WindowState, WindowView};
@@ -26,6 +27,18 @@ pub enum Platform {
 }
 
 impl Platform {
+    /// How many broadcasts a day an account may make: what is known from the field (DESIGN, 'Defaults from the field'); no
+    /// official source states a number (platforms.md F). A mini-program's subscription messages are no broadcasts: each is
+    /// paid by a consent.
+    #[must_use]
+    pub fn broadcasts_a_day(self) -> Option<u32> {
+        match self {
+            Self::WechatOa => Some(5),
+            Self::Douyin => Some(3),
+            Self::WechatMini | Self::Alipay => None,
+        }
+    }
+
     /// Who gives out the union ids of this platform: one id names one person on all its channels.
     #[must_use]
     pub fn union_scope(self) -> &'static str {
@@ -71,6 +84,9 @@ pub struct Channel {
     /// What people are protected by.
     #[serde(default)]
     pub policy: Policy,
+    /// When all its campaigns are paused.
+    #[serde(default = "Thresholds::of_channel", deserialize_with = "Thresholds::read_of_channel")]
+    pub brake: Thresholds,
 }
 
 fn default_zone() -> String {
@@ -282,10 +298,28 @@ impl CapPeriod {
 /// Weights of business lines: far enough apart for anybody, near enough for exact shares.
 const WEIGHTS: std::ops::RangeInclusive<f64> = 0.001..=1_000.0;
 
+/// The name of the rule that a platform's broadcasts have unless the owner names another.
+const BROADCASTS: &str = "broadcasts";
+
 /// Open leases plus windows must fit one item.
 const QUOTA_RULES_MAX: usize = 8;
 
 impl Channel {
+    /// The channel with its platform's rule of broadcasts, unless it has a rule of its own that counts them.
+    #[must_use]
+    pub fn with_default_rules(mut self) -> Self {
+        let counts_broadcasts = self.quota_rules.iter().any(|rule| rule.unit == Unit::Broadcast);
+        let limit = self.platform.broadcasts_a_day().filter(|_| !counts_broadcasts);
+        self.quota_rules.extend(limit.map(|limit| QuotaRule {
+            id: BROADCASTS.to_owned(),
+            unit: Unit::Broadcast,
+            limit,
+            window: Window::Calendar(Calendar::Day),
+            basic_share: 0.0,
+        }));
+        self
+    }
+
     /// The channel's zone.
     #[must_use]
     pub fn zone(&self) -> TimeZone {
@@ -305,6 +339,7 @@ impl Channel {
     pub fn validate(&self) -> Result<(), Vec<Invalid>> {
         let mut wrong = self.validate_account();
         wrong.extend(self.validate_pace());
+        wrong.extend(self.brake.validate());
         for (index, rule) in self.quota_rules.iter().enumerate() {
             wrong.extend(rule.validate(&format!("quota_rules[{index}]")));
             if self.quota_rules.iter().take(index).any(|earlier| earlier.id == rule.id) {
@@ -493,11 +528,20 @@ pub(crate) mod tests {
         channel.quota_rules[1].id = "daily".into();
         channel.quota_rules[0].basic_share = 2.0;
         channel.policy.business_line_weights.insert("retail".into(), 0.0);
+        channel.brake.error_rate = 1.5;
         let wrong: Vec<String> = channel.validate().unwrap_err().into_iter().map(|invalid| invalid.field).collect();
         let weight = "policy.business_line_weights.retail";
         assert_eq!(
             wrong,
-            ["app_id", "secret_ref", "time_zone", weight, "quota_rules[0].basic_share", "quota_rules[1].id"]
+            [
+                "app_id",
+                "secret_ref",
+                "time_zone",
+                weight,
+                "brake.error_rate",
+                "quota_rules[0].basic_share",
+                "quota_rules[1].id"
+            ]
         );
     }
 
@@ -526,6 +570,34 @@ pub(crate) mod tests {
         assert_eq!(punished.banned(later, "the same again".to_owned()), None);
         let short = Health::default().banned(soon, "48001".to_owned()).unwrap();
         assert_eq!(short.banned(later, "for a day".to_owned()), Some(punished));
+    }
+
+    #[test]
+    fn a_platforms_broadcasts_are_counted_unless_the_owner_counts_them() {
+        let of = |platform, rules: &[QuotaRule]| {
+            let channel = Channel { platform, quota_rules: rules.to_vec(), ..shop() }.with_default_rules();
+            assert_eq!(channel.clone().with_default_rules(), channel);
+            let broadcasts = channel.quota_rules.iter().filter(|rule| rule.unit == Unit::Broadcast);
+            broadcasts.map(|rule| (rule.limit, rule.window)).collect::<Vec<_>>()
+        };
+        let day = Window::Calendar(Calendar::Day);
+        let calls = shop().quota_rules;
+        assert_eq!(of(Platform::WechatOa, &calls), [(5, day)]);
+        assert_eq!(of(Platform::Douyin, &[]), [(3, day)]);
+        assert_eq!(of(Platform::WechatMini, &calls), []);
+        let week = Window::Calendar(Calendar::Week);
+        let own = QuotaRule { id: "own".into(), unit: Unit::Broadcast, limit: 9, window: week, basic_share: 0.0 };
+        assert_eq!(of(Platform::Douyin, &[own]), [(9, week)]);
+    }
+
+    #[test]
+    fn what_a_channel_says_of_its_brake_leaves_the_rest_as_usual() {
+        let mut text = serde_json::to_value(shop()).unwrap();
+        text["brake"] = serde_json::json!({"error_rate": 0.1});
+        let channel: Channel = serde_json::from_value(text.clone()).unwrap();
+        assert_eq!(channel.brake, Thresholds { error_rate: 0.1, ..Thresholds::of_channel() });
+        text["brake"] = serde_json::json!({"errors": 1});
+        assert!(serde_json::from_value::<Channel>(text).unwrap_err().to_string().contains("errors"));
     }
 
     #[test]

@@ -109,6 +109,11 @@ impl RecentSends {
         Timestamp::from_second(i64::from(last)).ok()
     }
 
+    /// Leaves only what was reserved by `time`.
+    pub(crate) fn retain_until(&mut self, time: Timestamp) {
+        self.0.retain(|send| i64::from(send.at) <= time.as_second());
+    }
+
     /// Forgets what nobody will ask for any more, and returns it.
     pub fn forget(&mut self, now: Timestamp) -> Vec<RecentSend> {
         let is_kept = |send: &RecentSend| i64::from(send.not_after) + KEPT_SECONDS > now.as_second();

@@ -9,10 +9,10 @@ use std::ops::RangeInclusive;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tidepost_core::brake::Baseline;
-use tidepost_core::campaign::{Campaign, Control, Status};
+use tidepost_core::campaign::{Campaign, Control, Ended, Status};
 use tidepost_core::ids::{CampaignId, SubscriberId};
 use tidepost_core::rfm::Cuts;
-use tidepost_core::sweep::LateFlight;
+use tidepost_core::sweep::{LateFlight, Tally};
 use tidepost_core::time::plus_seconds;
 
 use crate::ledger;
@@ -54,9 +54,34 @@ pub struct CampaignRow {
     /// Where the brake begins to count; there once it was started.
     #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<Baseline>,
+    /// What its occurrences that are over were to people; there once it was started.
+    #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
+    pub accounts: Option<Accounts>,
     /// Tells a repetition of the request from another one.
     #[serde(rename = "h")]
     pub body_hash: String,
+}
+
+/// What occurrences of a campaign that are over were to people.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Accounts {
+    /// Those that ended by then are in it; at first the time at which it was started.
+    #[serde(rename = "u")]
+    pub until: Timestamp,
+    /// How many occurrences.
+    #[serde(rename = "o", default)]
+    pub occurrences: u64,
+    /// All of them together.
+    #[serde(rename = "t", default)]
+    pub tally: Tally,
+}
+
+impl Accounts {
+    /// Nothing ended by `until` that is to be told of.
+    #[must_use]
+    pub fn since(until: Timestamp) -> Self {
+        Self { until, occurrences: 0, tally: Tally::default() }
+    }
 }
 
 /// One upload of a campaign's recipients.
@@ -81,6 +106,26 @@ impl CampaignRow {
     #[must_use]
     pub fn is_running(&self, time: Timestamp) -> bool {
         self.status(time) == Status::Running
+    }
+
+    /// The first of its occurrences that ended by `by` and that is not accounted for.
+    #[must_use]
+    pub fn untold(&self, id: CampaignId, by: Timestamp) -> Option<Ended> {
+        let told_until = self.accounts.as_ref().map(|accounts| accounts.until);
+        self.campaign.ended_after(id, &self.control, told_until, by)
+    }
+
+    /// The row once an occurrence that ended at `ended_at` is accounted for; the same where it is.
+    #[must_use]
+    pub fn told(&self, ended_at: Timestamp, tally: &Tally) -> Self {
+        let mut accounts = self.accounts.clone().unwrap_or_else(|| Accounts::since(self.campaign.from));
+        if accounts.until >= ended_at {
+            return self.clone();
+        }
+        accounts.until = ended_at;
+        accounts.occurrences += 1;
+        accounts.tally.merge(tally);
+        Self { accounts: Some(accounts), ..self.clone() }
     }
 
     /// How many people its list names, each upload counted by itself.

@@ -38,6 +38,11 @@ impl Json {
     fn read<T: serde::de::DeserializeOwned>(&self, what: &str) -> Result<T, StoreError> {
         serde_json::from_str(&self.json).map_err(|error| unreadable(what, &error))
     }
+
+    /// A channel, also one of before its platform's rules were known.
+    fn channel(&self, id: &str) -> Result<Channel, StoreError> {
+        self.read(id).map(Channel::with_default_rules)
+    }
 }
 
 fn unreadable(what: &str, error: &serde_json::Error) -> StoreError {
@@ -67,7 +72,7 @@ impl Store {
     /// [`StoreError`] when DynamoDB fails.
     pub async fn channels(&self) -> Result<BTreeMap<String, Channel>, StoreError> {
         let rows: Vec<(String, Json)> = self.query_all(&Range::all(CHANNELS)).await?;
-        Ok(rows.into_iter().filter_map(|(id, row)| readable(row.read(&id)).map(|channel| (id, channel))).collect())
+        Ok(rows.into_iter().filter_map(|(id, row)| readable(row.channel(&id)).map(|channel| (id, channel))).collect())
     }
 
     /// One channel's definition.
@@ -76,7 +81,7 @@ impl Store {
     /// [`StoreError`] when DynamoDB fails.
     pub async fn channel(&self, channel: &str) -> Result<Option<Channel>, StoreError> {
         let row: Option<Stored<Json>> = self.get(&channel_key(channel)).await?;
-        row.map(|row| row.value.read(channel)).transpose()
+        row.map(|row| row.value.channel(channel)).transpose()
     }
 
     /// A channel with health and templates: two reads, whatever the number of templates.

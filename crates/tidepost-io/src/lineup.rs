@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use jiff::Timestamp;
-use tidepost_core::campaign::Live;
+use tidepost_core::campaign::{Ended, Live};
 use tidepost_core::digest;
 use tidepost_core::ids::CampaignId;
 use tidepost_core::rfm::Cuts;
@@ -19,7 +19,8 @@ use crate::store::{Store, StoreError};
 pub struct Lineup {
     /// The channel.
     pub state: ChannelState,
-    rows: Vec<(CampaignId, CampaignRow)>,
+    known: Vec<(CampaignId, CampaignRow)>,
+    at: Timestamp,
     cuts: Option<RfmCuts>,
 }
 
@@ -40,10 +41,24 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when DynamoDB fails.
     pub async fn lineup(&self, channel: &str, at: Timestamp) -> Result<Option<Lineup>, StoreError> {
-        let (state, rows) = futures::try_join!(self.channel_state(channel), self.live_campaigns(channel, at))?;
+        self.lineup_since(channel, at, at).await
+    }
+
+    /// The same, with those that ended after `since` and may be told of.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn lineup_since(
+        &self,
+        channel: &str,
+        at: Timestamp,
+        since: Timestamp,
+    ) -> Result<Option<Lineup>, StoreError> {
+        let known = self.campaigns_ending_after(channel, since);
+        let (state, known) = futures::try_join!(self.channel_state(channel), known)?;
         let Some(state) = state else { return Ok(None) };
-        let mut lineup = Lineup { state, rows, cuts: None };
-        if lineup.asks_for_quintiles() {
+        let mut lineup = Lineup { state, known, at, cuts: None };
+        if lineup.known.iter().any(|(_, row)| asks_for_quintiles(row)) {
             lineup.cuts = self.rfm_cuts(channel).await?;
         }
         Ok(Some(lineup))
@@ -69,15 +84,7 @@ impl Lineup {
     /// Whether a segment asks where people stand among the channel's buyers.
     #[must_use]
     pub fn asks_for_quintiles(&self) -> bool {
-        let asks = |row: &CampaignRow| {
-            let variants = row.campaign.variants.iter().map(|variant| &variant.segment);
-            row.campaign
-                .segment
-                .iter()
-                .chain(variants)
-                .any(|segment| serde_json::to_string(segment).is_ok_and(|text| text.contains("rfm.")))
-        };
-        self.rows.iter().any(|(_, row)| asks(row))
+        self.running().any(|(_, row)| asks_for_quintiles(row))
     }
 
     /// Where the quintiles meet, if a segment asks for them.
@@ -86,16 +93,28 @@ impl Lineup {
         self.cuts.as_ref()?.cuts.as_ref()
     }
 
-    /// Whether quintiles are asked for that nobody has counted yet.
+    /// The same, with when that was counted.
     #[must_use]
-    pub fn lacks_quintiles(&self) -> bool {
-        self.cuts.is_none() && self.asks_for_quintiles()
+    pub fn rfm_cuts(&self) -> Option<&RfmCuts> {
+        self.cuts.as_ref()
     }
 
     /// The campaigns whose words still fit their templates, worked out for `at`.
     #[must_use]
     pub fn runners(&self, at: Timestamp) -> Vec<Runner<'_>> {
-        self.rows.iter().filter_map(|(id, row)| self.runner(*id, row, at)).collect()
+        self.running().filter_map(|(id, row)| self.runner(*id, row, at)).collect()
+    }
+
+    fn running(&self) -> impl Iterator<Item = &(CampaignId, CampaignRow)> {
+        self.known.iter().filter(|(_, row)| row.is_running(self.at))
+    }
+
+    /// Occurrences that ended by `by` and are not accounted for, of campaigns whose words fit their templates.
+    #[must_use]
+    pub fn untold(&self, by: Timestamp) -> Vec<(Ended, Runner<'_>)> {
+        let untold = |(id, row): &'_ (CampaignId, CampaignRow)| row.untold(*id, by).map(|ended| (*id, ended));
+        let rows = self.known.iter().filter_map(|entry| Some((untold(entry)?, &entry.1)));
+        rows.filter_map(|((id, ended), row)| Some((ended, self.runner(id, row, ended.last_moment())?))).collect()
     }
 
     fn runner<'a>(&'a self, id: CampaignId, row: &'a CampaignRow, at: Timestamp) -> Option<Runner<'a>> {
@@ -111,6 +130,12 @@ impl Lineup {
             }
         }
     }
+}
+
+fn asks_for_quintiles(row: &CampaignRow) -> bool {
+    let variants = row.campaign.variants.iter().map(|variant| &variant.segment);
+    let mut segments = row.campaign.segment.iter().chain(variants);
+    segments.any(|segment| serde_json::to_string(segment).is_ok_and(|text| text.contains("rfm.")))
 }
 
 /// Tells one set of campaigns from another: occurrences and lists.

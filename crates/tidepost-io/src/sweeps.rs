@@ -6,7 +6,9 @@ use tidepost_core::campaign::{Control, Status};
 use tidepost_core::ids::{Nonce, SubscriberId};
 use tidepost_core::person::Person;
 use tidepost_core::rfm::Histograms;
-use tidepost_core::sweep::{Census, Cut, LateFlight, Openids, Piece, Progress, SlotPlan};
+use tidepost_core::sweep::{
+    Census, Cut, LateFlight, Openids, Piece, Progress, RangeTally, SETTLED_SECONDS, SlotPlan, UNTOLD_SECONDS,
+};
 use tidepost_core::time::{fixed_period, plus_seconds};
 
 use crate::store::{Key, LAST, Range, Store, StoreError, Stored, Swap};
@@ -19,6 +21,9 @@ const TICK_SECONDS: u32 = 60;
 
 /// How long before its start a campaign's people are looked at at the latest, in seconds.
 const START_AHEAD_SECONDS: i64 = 5;
+
+/// How long the census that accounts for a campaign may be waited for, in seconds.
+const ACCOUNTS_SECONDS: i64 = 300;
 
 /// People in a page at the most; DynamoDB ends a page at 1 MB.
 const PAGE_PEOPLE: i32 = 1_000;
@@ -50,6 +55,9 @@ pub struct RangeState {
     /// What they bought, where a segment asks for it.
     #[serde(rename = "b", default)]
     pub purchases: Option<Histograms>,
+    /// What campaigns that are over were to them.
+    #[serde(rename = "t", default, skip_serializing_if = "Vec::is_empty")]
+    pub tallies: Vec<RangeTally>,
     /// The roster.
     #[serde(rename = "r", default)]
     pub pieces: Vec<Piece>,
@@ -276,7 +284,12 @@ impl Store {
         let tick = fixed_period(TICK_SECONDS, now).closes_at;
         let mut next = Vec::new();
         for channel in self.channels().await?.keys() {
-            let rows = self.campaigns_ending_after(channel, now).await?;
+            let rows = self.campaigns_ending_after(channel, plus_seconds(now, -UNTOLD_SECONDS)).await?;
+            let untold = rows.iter().filter_map(|(id, row)| row.untold(*id, Timestamp::MAX));
+            let accounts = untold.map(|ended| plus_seconds(ended.at, SETTLED_SECONDS));
+            // One that cannot be accounted for does not keep time from passing.
+            let accounts = accounts.filter(|at| now < plus_seconds(*at, ACCOUNTS_SECONDS));
+            next.extend(accounts.map(|at| if at > now { at } else { tick }));
             let started = rows.iter().filter(|(_, row)| row.control == Control::Started);
             let starts = started.filter_map(|(_, row)| row.campaign.next_start(now));
             next.extend(starts.map(|at| plus_seconds(at, -START_AHEAD_SECONDS).max(now)));

@@ -21,7 +21,7 @@ struct View {
 pub async fn put(app: &App, request: &Request, id: &str) -> Answer {
     app.authorise(request, Right::Administer).await?;
     check_id("channel", id).map_err(|invalid| Problem::invalid(vec![invalid]))?;
-    let channel: Channel = request.json()?;
+    let channel = request.json::<Channel>()?.with_default_rules();
     channel.validate().map_err(Problem::invalid)?;
     let is_new = app.store.put_channel(id, &channel).await?;
     Ok(json(if is_new { 201 } else { 200 }, &channel))

@@ -1,8 +1,8 @@
-//! Why a person does not get the campaigns of a channel.
+//! Why a person does not get the campaigns of a channel, or did not.
 
 use jiff::Timestamp;
 use serde_json::json;
-use tidepost_core::campaign::Live;
+use tidepost_core::campaign::{Ended, Live};
 use tidepost_core::choice::{Candidate, Fate, HeldBack, choose, held_back};
 use tidepost_core::decide::{Case, Hold, Offer};
 use tidepost_core::ids::{CampaignId, SubscriberId};
@@ -10,6 +10,8 @@ use tidepost_core::person::Person;
 use tidepost_core::quota::Quota;
 use tidepost_core::reason::{Reason, ReasonCode};
 use tidepost_core::segment::Facts;
+use tidepost_core::sweep::{Closing, Entrant, Field};
+use tidepost_core::template::Template;
 use tidepost_core::time::plus_seconds;
 use tidepost_io::app::App;
 use tidepost_io::auth::Right;
@@ -19,13 +21,14 @@ use tidepost_io::http::{Answer, Problem, Request, json as answer};
 use tidepost_io::ledger;
 use tidepost_io::store::StoreError;
 
-/// How long ago a campaign may have ended whose defeats are still told, in seconds.
+/// How long ago a campaign may have ended that is still told of, in seconds.
 const ENDED_SECONDS: i64 = 30 * 86_400;
 
 /// A live campaign that wants the person, with its offer.
 type Wanting<'a> = (Live<'a>, Offer);
 
-/// Tells what holds campaigns back from a person: defeats as they were noted, all else as it is now.
+/// Tells what holds campaigns back from a person: defeats as they were noted; all else as it is now, and for campaigns that are
+/// over as of their end.
 pub async fn show(app: &App, request: &Request, id: &SubscriberId) -> Answer {
     app.authorise(request, Right::LookUp).await?;
     let now = app.clock.now();
@@ -42,7 +45,50 @@ pub async fn show(app: &App, request: &Request, id: &SubscriberId) -> Answer {
         return Err(Problem::not_found("nothing is known of this subscriber"));
     }
     let wanting = wanting(app, &state, (id, person), &rows, cuts.as_ref(), now).await?;
-    Ok(answer(200, &json!({ "items": items(&state, &quota, person, &rows, &wanting, now) })))
+    let over = over(app, &state, (id, person), &rows, cuts.as_ref(), now).await?;
+    Ok(answer(200, &json!({ "items": items(&state, &quota, person, &rows, &wanting, over, now) })))
+}
+
+/// What the campaigns that are over were to the person, as far as the person's item tells.
+async fn over(
+    app: &App,
+    state: &ChannelState,
+    (id, person): (&SubscriberId, &Person),
+    rows: &[(CampaignId, CampaignRow)],
+    cuts: Option<&RfmCuts>,
+    now: Timestamp,
+) -> Result<Vec<HeldBack>, StoreError> {
+    let (zone, cuts) = (state.channel.zone(), cuts.and_then(|cuts| cuts.cuts.as_ref()));
+    let field = Field { channel: &state.channel, health: &state.health, zone: &zone, cuts, now };
+    let known: Vec<CampaignId> = rows.iter().map(|(id, _)| *id).collect();
+    let ended = |(id, row): &'_ (CampaignId, CampaignRow)| row.campaign.last_ended(*id, &row.control, now);
+    let mut over = Vec::new();
+    for (entry, ended) in rows.iter().filter_map(|entry| Some((entry, ended(entry)?))) {
+        let (campaign, row): (_, &CampaignRow) = (entry.0, &entry.1);
+        let Some((live, template)) = live(state, campaign, row, ended) else { continue };
+        let is_listed = row.campaign.segment.is_none() && is_listed(app, campaign, row, id).await?;
+        let closing = Closing { entrant: Entrant { live: &live, template }, ended };
+        let account = field.account(&closing, person, id, is_listed);
+        over.extend(account.and_then(|account| account.told(campaign, ended.at, &known)));
+    }
+    Ok(over)
+}
+
+/// A campaign as of its last moment; `None` where its template is gone or does not fit it any more.
+fn live<'a>(
+    state: &'a ChannelState,
+    id: CampaignId,
+    row: &'a CampaignRow,
+    ended: Ended,
+) -> Option<(Live<'a>, &'a Template)> {
+    let template = state.templates.get(&row.campaign.template)?;
+    let live = Live::new(id, &row.campaign, template, ended.last_moment()).ok()??;
+    Some((live, template))
+}
+
+async fn is_listed(app: &App, campaign: CampaignId, row: &CampaignRow, id: &SubscriberId) -> Result<bool, StoreError> {
+    let prefix = ledger::prefix(id);
+    Ok(app.store.listed_openids(campaign, row, prefix..=prefix).await?.contains(&id.openid))
 }
 
 /// The campaigns that run and mean the person.
@@ -62,10 +108,8 @@ async fn wanting<'a>(
         let Some(template) = state.templates.get(&row.campaign.template) else { continue };
         // A campaign that does not fit its template any more sends nothing to anybody.
         let Ok(Some(live)) = Live::new(*campaign, &row.campaign, template, now) else { continue };
-        let prefix = ledger::prefix(id);
-        let is_listed = row.campaign.segment.is_some()
-            || app.store.listed_openids(*campaign, row, prefix..=prefix).await?.contains(&id.openid);
-        if is_listed && live.is_for(&facts) {
+        let is_meant = row.campaign.segment.is_some() || is_listed(app, *campaign, row, id).await?;
+        if is_meant && live.is_for(&facts) {
             let offer = live.offer_for(person, id, &state.channel, now);
             wanting.push((live, offer));
         }
@@ -79,6 +123,7 @@ fn items(
     person: &Person,
     rows: &[(CampaignId, CampaignRow)],
     wanting: &[Wanting<'_>],
+    over: Vec<HeldBack>,
     now: Timestamp,
 ) -> Vec<HeldBack> {
     let (channel, health) = (&state.channel, &state.health);
@@ -92,7 +137,7 @@ fn items(
     let fates = fates.map(|(fate, candidate)| where_there_is_room(fate, quota, &candidate.case));
     let live: Vec<(CampaignId, Fate)> = wanting.iter().map(|(live, _)| live.id).zip(fates).collect();
     let known: Vec<CampaignId> = rows.iter().map(|(id, _)| *id).collect();
-    held_back(person, &known, &live, now)
+    held_back(person, &known, &live, over, now)
 }
 
 /// What nothing about the person holds back still needs room in the channel's windows.

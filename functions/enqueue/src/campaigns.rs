@@ -1,5 +1,7 @@
 //! Campaigns: made, listed, shown.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -7,10 +9,11 @@ use tidepost_core::campaign::{CampaignCounts, CampaignRequest, CampaignView, Con
 use tidepost_core::ids::{CampaignId, Nonce};
 use tidepost_core::invalid::Invalid;
 use tidepost_core::message::IDEMPOTENCY_SECONDS;
+use tidepost_core::reason::ReasonCode;
 use tidepost_core::time::plus_seconds;
 use tidepost_io::app::App;
 use tidepost_io::auth::Right;
-use tidepost_io::campaigns::CampaignRow;
+use tidepost_io::campaigns::{Accounts, CampaignRow};
 use tidepost_io::clock::random;
 use tidepost_io::http::{Answer, Problem, Request, from_value, json as answer};
 
@@ -110,7 +113,7 @@ async fn accept(
         true => Vec::new(),
         false => vec![app.store.put_list_part(id, &campaign, &openids).await?],
     };
-    Ok(CampaignRow { campaign, control: Control::default(), list, baseline: None, body_hash })
+    Ok(CampaignRow { campaign, control: Control::default(), list, baseline: None, accounts: None, body_hash })
 }
 
 /// A campaign as the API shows it.
@@ -151,7 +154,8 @@ async fn show(app: &App, request: &Request, id: &str) -> Answer {
     let complained = complaints.iter().filter(|complaint| complaint.campaign == Some(id)).count() as u64;
     let counts = CampaignCounts::of(id, hours.iter().map(|(_, hour)| hour), complained);
     let campaign = View::new(id, &row, now);
-    Ok(answer(200, &Shown { campaign, counts, warning: brake.warning }))
+    let over = row.accounts.as_ref().filter(|accounts| accounts.occurrences > 0).map(Over::of);
+    Ok(answer(200, &Shown { campaign, counts, over, warning: brake.warning }))
 }
 
 /// One campaign with what became of it.
@@ -160,6 +164,36 @@ struct Shown<'a> {
     #[serde(flatten)]
     campaign: View<'a>,
     counts: CampaignCounts,
+    /// What became of everybody it meant; `None` until its end, or the first of its occurrences', is accounted for.
+    over: Option<Over<'a>>,
     /// What a person should look at before the whole channel is braked.
     warning: Option<String>,
+}
+
+/// What became of everybody whom occurrences that are over meant.
+#[derive(Serialize)]
+struct Over<'a> {
+    /// Those that ended by then are in it.
+    until: Timestamp,
+    /// How many occurrences; each counts its people anew.
+    occurrences: u64,
+    /// Everybody they meant.
+    people: u64,
+    /// Those who were sent it, however that ended.
+    sent: u64,
+    /// The others, by the reason.
+    held_back: &'a BTreeMap<ReasonCode, u64>,
+}
+
+impl<'a> Over<'a> {
+    fn of(accounts: &'a Accounts) -> Self {
+        let Accounts { until, occurrences, tally } = accounts;
+        Self {
+            until: *until,
+            occurrences: *occurrences,
+            people: tally.people(),
+            sent: tally.sent,
+            held_back: &tally.held_back,
+        }
+    }
 }

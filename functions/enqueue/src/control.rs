@@ -11,7 +11,7 @@ use tidepost_core::time::hour_of;
 use tidepost_io::app::App;
 use tidepost_io::auth::Right;
 use tidepost_io::brakes::ChannelBrake;
-use tidepost_io::campaigns::{CampaignRow, Changed};
+use tidepost_io::campaigns::{Accounts, CampaignRow, Changed};
 use tidepost_io::http::{Answer, Problem, Request, json as answer};
 use tidepost_io::queue::SweepStep;
 use tidepost_io::store::StoreError;
@@ -144,7 +144,9 @@ async fn carry_out(app: &App, id: CampaignId, verb: Verb) -> Result<CampaignRow,
     let changed = app.store.change_campaign(id, |row| {
         let control = row.control.after(verb.command(), row.campaign.life(), now)?;
         let baseline = if verb.lets_go() { Some(forgiven.campaign) } else { row.baseline };
-        Ok::<_, IllegalState>(CampaignRow { control, baseline, ..row.clone() })
+        // What was over before it was started is nobody's loss.
+        let accounts = row.accounts.clone().or_else(|| (verb == Verb::Start).then(|| Accounts::since(now)));
+        Ok::<_, IllegalState>(CampaignRow { control, baseline, accounts, ..row.clone() })
     });
     match changed.await? {
         Changed::Done(row) => {

@@ -26,7 +26,8 @@ pub async fn brake(app: &App, channel: &str, now: Timestamp) -> Result<(), Store
         return Ok(());
     }
     let from = plus_seconds(now, -LOOKS_BACK_MAX_SECONDS);
-    let (health, was, hours, complaints) = futures::try_join!(
+    let (definition, health, was, hours, complaints) = futures::try_join!(
+        app.store.channel(channel),
         app.store.health(channel),
         app.store.channel_brake(channel),
         app.store.hours(channel, from, now),
@@ -36,7 +37,8 @@ pub async fn brake(app: &App, channel: &str, now: Timestamp) -> Result<(), Store
     let verdict = if health.is_banned(now) {
         Verdict::Pause(PausedBecause::punished(health.reasons.last().map_or("", String::as_str)))
     } else {
-        known.judge(&was.baseline, &Thresholds::CHANNEL, None)
+        let thresholds = definition.map_or_else(Thresholds::of_channel, |channel| channel.brake);
+        known.judge(&was.baseline, &thresholds, None)
     };
     warn(app, channel, &was, &verdict).await?;
     for (id, row) in running {

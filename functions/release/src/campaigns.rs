@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use tidepost_core::campaign::Status;
+use tidepost_core::sweep::{SETTLED_SECONDS, UNTOLD_SECONDS};
 use tidepost_core::time::plus_seconds;
 use tidepost_io::app::App;
 use tidepost_io::queue::SweepStep;
@@ -28,11 +29,15 @@ pub async fn sweep(app: &App) -> Result<(), String> {
     if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
 }
 
-/// Whether a campaign runs now or soon, or what the last ones did is not settled yet.
+/// Whether a campaign runs now or soon, one that is over is not accounted for, or what the last ones did is not settled yet.
 async fn has_work(app: &App, channel: &str, now: Timestamp) -> Result<bool, StoreError> {
     let soon = plus_seconds(now, AHEAD_SECONDS);
-    let rows = app.store.campaigns_ending_after(channel, now).await?;
+    let rows = app.store.campaigns_ending_after(channel, plus_seconds(now, -UNTOLD_SECONDS)).await?;
     if rows.iter().any(|(_, row)| [now, soon].map(|at| row.status(at)).contains(&Status::Running)) {
+        return Ok(true);
+    }
+    let settled = plus_seconds(now, -SETTLED_SECONDS);
+    if rows.iter().any(|(id, row)| row.untold(*id, settled).is_some()) {
         return Ok(true);
     }
     let progress = app.store.progress(channel).await?.map(|stored| stored.value).unwrap_or_default();

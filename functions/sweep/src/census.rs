@@ -11,8 +11,11 @@ use lambda_runtime::Error;
 use tidepost_core::choice::Rank;
 use tidepost_core::ids::{MessageId, SubscriberId};
 use tidepost_core::person::Person;
+use tidepost_core::reason::ReasonCode;
 use tidepost_core::recover::DELIVERY_SECONDS;
-use tidepost_core::sweep::{Census, Entrant, Field, PIECE_MAX, Piece};
+use tidepost_core::sweep::{
+    Census, Closing, Entrant, Field, PIECE_MAX, Piece, RangeTally, SETTLED_SECONDS, Tally, UNTOLD_SECONDS,
+};
 use tidepost_core::time::plus_seconds;
 use tidepost_io::app::App;
 use tidepost_io::lineup::Lineup;
@@ -48,7 +51,8 @@ pub async fn run(app: &App, channel: &str, generation: u32, range: u16) -> Resul
         if state.use_by.is_some_and(|use_by| app.clock.now() < use_by) {
             return Ok(());
         }
-        let Some(lineup) = app.store.lineup(channel, census.as_of).await? else { return Ok(()) };
+        let untold_since = plus_seconds(census.began_at, -UNTOLD_SECONDS);
+        let Some(lineup) = app.store.lineup_since(channel, census.as_of, untold_since).await? else { return Ok(()) };
         let since = progress.roster.as_ref().map(|roster| roster.began_at);
         let walk = Walk { app, channel, census: &census, range, lineup: &lineup };
         if !walk.run(stored, state, since).await? {
@@ -97,7 +101,15 @@ impl Walk<'_> {
         let entrants: Vec<Entrant<'_>> =
             runners.iter().map(|runner| Entrant { live: &runner.live, template: runner.template }).collect();
         let zone = self.lineup.state.channel.zone();
-        let look = Look { walk: self, entrants, lists, zone: &zone };
+        let untold = self.lineup.untold(plus_seconds(self.census.began_at, -SETTLED_SECONDS));
+        let mut closings = Vec::with_capacity(untold.len());
+        for (ended, runner) in &untold {
+            let list = self.app.store.listed(runner, self.census.prefixes(self.range)).await?;
+            let entrant = Entrant { live: &runner.live, template: runner.template };
+            closings.push((Closing { entrant, ended: *ended }, list));
+        }
+        let look = Look { walk: self, entrants, lists, closings, zone: &zone };
+        look.begin(&mut state);
         // Those reserved before were looked at by the census before.
         let span = DELIVERY_SECONDS + OVERLAP_SECONDS;
         let unsettled_from = since.map_or(Timestamp::UNIX_EPOCH, |at| plus_seconds(at, -span));
@@ -131,6 +143,7 @@ impl Walk<'_> {
                 }
             }
         }
+        look.end(&mut state);
         state.is_done = true;
         self.write(&mut stored, &mut state, &mut found).await
     }
@@ -183,10 +196,51 @@ struct Look<'a, 'b> {
     walk: &'a Walk<'a>,
     entrants: Vec<Entrant<'b>>,
     lists: Vec<BTreeSet<String>>,
+    /// Occurrences that are over, with who is on their lists.
+    closings: Vec<(Closing<'b>, BTreeSet<String>)>,
     zone: &'a TimeZone,
 }
 
 impl Look<'_, '_> {
+    /// Makes room for what campaigns that are over were to people, unless a task before did. One that was stopped since the
+    /// census began, or is told of by now, is as it was to that task.
+    fn begin(&self, state: &mut RangeState) {
+        for (closing, _) in &self.closings {
+            let (offer, ended_at) = (closing.ended.occurrence.id.offer_id(), closing.ended.at);
+            let is_new = state.people == 0 && !state.tallies.iter().any(|one| one.offer == offer);
+            if is_new {
+                state.tallies.push(RangeTally { offer, ended_at, listed: 0, tally: Tally::default() });
+            }
+        }
+    }
+
+    /// Who is on a list and not in the ledger never gave a consent.
+    fn end(&self, state: &mut RangeState) {
+        for one in &mut state.tallies {
+            let closing = self.closings.iter().find(|(closing, _)| closing.is_of(one));
+            let listed = closing.map_or(0, |(_, list)| list.len() as u64);
+            one.tally.add_held_back(ReasonCode::NoGrant, listed.saturating_sub(one.listed));
+        }
+    }
+
+    fn account(&self, field: &Field<'_>, to: &SubscriberId, person: &Person, tallies: &mut [RangeTally]) {
+        for one in tallies {
+            let Some((closing, list)) = self.closings.iter().find(|(closing, _)| closing.is_of(one)) else { continue };
+            let is_listed = list.contains(&to.openid);
+            let is_counted = match closing.entrant.live.campaign.segment {
+                Some(_) => is_counted_here(to, person),
+                None => is_listed,
+            };
+            if !is_counted {
+                continue;
+            }
+            one.listed += u64::from(is_listed);
+            if let Some(account) = field.account(closing, person, to, is_listed) {
+                one.tally.add(&account);
+            }
+        }
+    }
+
     fn at(&self, to: &SubscriberId, person: &Person, state: &mut RangeState, found: &mut Found) {
         let lineup = self.walk.lineup;
         state.people += 1;
@@ -200,6 +254,7 @@ impl Look<'_, '_> {
             cuts: lineup.cuts(),
             now: self.walk.census.as_of,
         };
+        self.account(&field, to, person, &mut state.tallies);
         let is_listed = |index: usize| self.lists.get(index).is_some_and(|list| list.contains(&to.openid));
         let contest = field.contest(&self.entrants, person, to, is_listed);
         state.ready_at = [state.ready_at, contest.ready_at].into_iter().flatten().min();

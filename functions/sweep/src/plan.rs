@@ -1,6 +1,7 @@
 //! Sees what is to be done for a channel: a new census, the plans of the slots that come next.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 
 use jiff::Timestamp;
 use lambda_runtime::Error;
@@ -10,10 +11,13 @@ use tidepost_core::choice::Rank;
 use tidepost_core::ids::MessageId;
 use tidepost_core::quota::Quota;
 use tidepost_core::rfm::Histograms;
-use tidepost_core::sweep::{Census, Moment, Outlook, Piece, Progress, Slot, SlotPlan, take};
+use tidepost_core::sweep::{
+    COUNTED, Census, Moment, Outlook, Piece, Progress, RangeTally, SETTLED_SECONDS, Slot, SlotPlan, UNTOLD_SECONDS,
+    sum, take,
+};
 use tidepost_core::time::{Period, plus_milliseconds, plus_seconds};
 use tidepost_io::app::App;
-use tidepost_io::campaigns::RfmCuts;
+use tidepost_io::campaigns::{CampaignRow, RfmCuts};
 use tidepost_io::lineup::{Lineup, Runner, digest_of};
 use tidepost_io::queue::SweepStep;
 use tidepost_io::store::StoreError;
@@ -37,7 +41,8 @@ pub async fn run(app: &App, channel: &str) -> Result<(), Error> {
     let Some(definition) = app.store.channel(channel).await? else { return Ok(()) };
     let slots = slots(Slot::around(&definition, now), |slot| slot.next(&definition), now);
     let horizon = slots.last().map_or(now, |slot| slot.period.opens_at).max(now);
-    let Some(lineup) = app.store.lineup(channel, horizon).await? else { return Ok(()) };
+    let since = plus_seconds(now, -UNTOLD_SECONDS);
+    let Some(lineup) = app.store.lineup_since(channel, horizon, since).await? else { return Ok(()) };
     let runners = lineup.runners(horizon);
     let desk = Desk { app, channel, lineup: &lineup, runners: &runners, live: digest_of(&runners), now, horizon };
     let progress = desk.finish_census().await?;
@@ -115,10 +120,10 @@ impl Desk<'_> {
             ready_at: states.iter().filter_map(|state| state.ready_at).min(),
             ..building
         };
-        if self.count_buyers(&census, &states).await? {
-            // Nobody's quintiles were known when the people were looked at.
-            census.live = [0; 8];
+        if self.count_buyers(&progress, &census, &states).await? {
+            census.live = COUNTED;
         }
+        self.tell(&states).await?;
         let finished = progress.finished(census);
         if self.app.store.swap_progress(self.channel, stored.as_ref(), finished.clone()).await? {
             return Ok(finished);
@@ -126,16 +131,38 @@ impl Desk<'_> {
         Ok(self.app.store.progress(self.channel).await?.map(|stored| stored.value).unwrap_or_default())
     }
 
-    /// Keeps the cuts between the quintiles; true when there were none before.
-    async fn count_buyers(&self, census: &Census, states: &[RangeState]) -> Result<bool, StoreError> {
+    /// Writes down what campaigns that are over were to people, now that everybody was looked at.
+    async fn tell(&self, states: &[RangeState]) -> Result<(), StoreError> {
+        let ranges: Vec<&[RangeTally]> = states.iter().map(|state| state.tallies.as_slice()).collect();
+        for told in sum(&ranges) {
+            let Some(id) = told.offer.campaign() else { continue };
+            let change = |row: &CampaignRow| Ok::<_, Infallible>(row.told(told.ended_at, &told.tally));
+            self.app.store.change_campaign(id, change).await?;
+            tracing::info!(channel = self.channel, campaign = %id, people = told.tally.people(), "a campaign is over");
+        }
+        Ok(())
+    }
+
+    /// Keeps the cuts between the quintiles; true when these campaigns' people were looked at for the first time, and by
+    /// other cuts.
+    async fn count_buyers(
+        &self,
+        progress: &Progress,
+        census: &Census,
+        states: &[RangeState],
+    ) -> Result<bool, StoreError> {
         if !self.lineup.asks_for_quintiles() {
             return Ok(false);
         }
         let mut all = Histograms::default();
         states.iter().filter_map(|state| state.purchases.as_ref()).for_each(|purchases| all.merge(purchases));
         let cuts = RfmCuts { cuts: all.cuts(), as_of: census.began_at };
+        let used = self.lineup.rfm_cuts();
+        // Somebody who died here may have kept them already.
+        let is_other = used.and_then(|used| used.cuts.as_ref()) != cuts.cuts.as_ref()
+            || used.is_some_and(|used| used.as_of == cuts.as_of);
         self.app.store.put_rfm_cuts(self.channel, &cuts).await?;
-        Ok(self.lineup.lacks_quintiles() && cuts.cuts.is_some())
+        Ok(is_other && progress.is_first_for(census.live))
     }
 
     /// Takes those off the roster whose campaign does not run.
@@ -147,8 +174,21 @@ impl Desk<'_> {
         }
     }
 
+    /// Whether a campaign is over that is not accounted for.
+    async fn has_untold(&self) -> Result<bool, StoreError> {
+        let settled = plus_seconds(self.now, -SETTLED_SECONDS);
+        if self.lineup.untold(settled).is_empty() {
+            return Ok(false);
+        }
+        // It may have been told of since the campaigns were read, by this very step.
+        let since = plus_seconds(self.now, -UNTOLD_SECONDS);
+        let lineup = self.app.store.lineup_since(self.channel, self.horizon, since).await?;
+        Ok(lineup.is_some_and(|lineup| !lineup.untold(settled).is_empty()))
+    }
+
     async fn begin_census(&self, progress: &Progress, left: u64) -> Result<(), StoreError> {
-        let moment = Moment { live: self.live, left, horizon: self.horizon, now: self.now };
+        let closes = self.has_untold().await?;
+        let moment = Moment { live: self.live, left, closes, horizon: self.horizon, now: self.now };
         let Some(census) = progress.next_census(moment) else { return Ok(()) };
         let stored = self.app.store.progress(self.channel).await?;
         if stored.as_ref().map(|stored| &stored.value).unwrap_or(&Progress::default()) != progress {
@@ -186,7 +226,8 @@ impl Desk<'_> {
             if plans.iter().any(|plan| plan.slot.opens_at == slot.period.opens_at) {
                 continue;
             }
-            let known: Vec<(Period, u64)> = plans.iter().map(|plan| (plan.slot, plan.units())).collect();
+            let known: Vec<(Period, u64)> =
+                plans.iter().map(|plan| (plan.slot, plan.units_to_take(self.now))).collect();
             barred = self.barred(slot.period.opens_at, &ranges).await?;
             let pieces: Vec<&[Piece]> = ranges.iter().map(Vec::as_slice).collect();
             let outlook = Outlook {

@@ -82,7 +82,7 @@ async fn a_campaign_is_made_once_and_shown() {
         ("pace", json!("fast")),
         ("category", json!("reminder")),
         ("segment", wanted["segment"].clone()),
-        ("brake", json!({"error_rate": 0.2, "refusal_rate": 0.5, "complaints": 2})),
+        ("brake", json!({"error_rate": 0.2, "refusal_rate": 0.5, "complaints": 2, "minimum_sample": 20})),
         ("counts", json!({"sent": 0, "delivered": 0, "refused": {}, "failed": {}, "unknown": 0, "complained": 0})),
         ("listed", Value::Null),
     ] {
@@ -339,6 +339,42 @@ async fn complaints_pause_a_campaign_then_warn_of_the_channel_then_pause_all_of_
     world.pass_minutes(2).await;
     let all = show(&shop.api, &two).await;
     assert_eq!(all["paused_because"]["whole_channel"], true, "the third brings the ban: {all}");
+    world.stack.stop().await;
+}
+
+/// The channel's own thresholds, and those of a campaign that looks at fewer sends.
+#[tokio::test]
+async fn a_channel_and_a_campaign_say_themselves_when_they_are_braked() {
+    let world = World::at(NOON).await;
+    let shop = world.open("careful", json!({}), json!({"brake": {"complaints": 1}})).await;
+    let definition = shop.api.get("/v1/channels/careful").await.body;
+    let usual = json!({"error_rate": 0.2, "refusal_rate": 0.5, "complaints": 1, "minimum_sample": 20});
+    assert_eq!(definition["brake"], usual, "{definition}");
+    for (field, brake) in [
+        ("brake.error_rate", json!({"error_rate": 0.0})),
+        ("brake.complaints", json!({"complaints": 0})),
+        ("brake.minimum_sample", json!({"minimum_sample": 0})),
+        ("brake.patience", json!({"patience": 1})),
+    ] {
+        let channel = json!({"platform": "wechat_mini", "app_id": "wx1", "secret_ref": "env:A", "brake": brake});
+        let refused = shop.api.put("/v1/channels/careless", &channel).await;
+        assert_eq!((refused.status, refused.problem().2), (422, field), "{}", refused.text);
+    }
+    let (one, two) = (running(&shop, json!({})).await, running(&shop, json!({})).await);
+    complain(&shop, Some(&one), 1).await;
+    world.pass_minutes(2).await;
+    let braked = show(&shop.api, &two).await;
+    assert_eq!(braked["paused_because"]["whole_channel"], true, "one complaint is enough here: {braked}");
+    command(&shop.api, &one, "resume").await;
+    let brake = json!({"error_rate": 0.5, "minimum_sample": 2});
+    let own = running(&shop, json!({"segment": null, "list": ["o1", "o2"], "brake": brake})).await;
+    for openid in ["o1", "o2"] {
+        shop.grant(openid, SHIPPED).await;
+        shop.sim.fault(openid, None, json!({"kind": "errcode", "errcode": 47003})).await;
+    }
+    world.pass_minutes(20).await;
+    let braked = show(&shop.api, &own).await;
+    assert_eq!(braked["paused_because"]["code"], "error_rate", "{braked}");
     world.stack.stop().await;
 }
 

@@ -41,6 +41,27 @@ async fn of_seven_campaigns_the_best_five_are_the_broadcasts_of_a_day_and_two_wa
 }
 
 #[tokio::test]
+async fn some_platforms_broadcasts_are_counted_without_being_told() {
+    let world = World::at(NOON).await;
+    let put = async |name: &str, platform: &str, rules: Value| {
+        let channel = json!({"platform": platform, "app_id": "a", "secret_ref": "env:A", "quota_rules": rules});
+        let answer = world.api.put(&format!("/v1/channels/{name}"), &channel).await;
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        let shown = world.api.get(&format!("/v1/channels/{name}")).await.body;
+        assert_eq!(shown["quota_rules"], answer.body["quota_rules"]);
+        let windows = world.api.get(&format!("/v1/channels/{name}/quota")).await.body["windows"].clone();
+        let window = |window: &Value| format!("{} {} {}", window["rule"], window["unit"], window["limit"]);
+        windows.as_array().unwrap().iter().map(window).collect::<Vec<_>>()
+    };
+    assert_eq!(put("oa", "wechat_oa", json!([])).await, [r#""broadcasts" "broadcast" 5"#]);
+    assert_eq!(put("clips", "douyin", json!([])).await, [r#""broadcasts" "broadcast" 3"#]);
+    assert_eq!(put("mini", "wechat_mini", json!([])).await, [""; 0]);
+    let own = json!([{"id": "mine", "unit": "broadcast", "limit": 9, "window": {"calendar": "week"}}]);
+    assert_eq!(put("own", "douyin", own).await, [r#""mine" "broadcast" 9"#]);
+    world.stack.stop().await;
+}
+
+#[tokio::test]
 async fn who_is_here_twice_gets_a_campaign_once() {
     let world = World::at(NOON).await;
     let shop = world.shop("twice").await;

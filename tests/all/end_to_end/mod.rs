@@ -3,6 +3,7 @@
 mod callback;
 mod campaign_api;
 mod campaign_crash;
+mod campaign_ends;
 mod campaign_rules;
 mod campaigns;
 mod crash;

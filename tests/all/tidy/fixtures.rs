@@ -65,8 +65,11 @@ fn the_first_sweep() {
     assert_eq!((plan.units(), plan.flights(0, 205).len()), (205, 3));
     let progress: Progress = current("items/sweep_progress_v1.json");
     assert_eq!(progress.roster.unwrap().ranges, 2);
-    let range: RangeState = current("items/sweep_range_v1.json");
-    assert_eq!(range.left(), 195);
+    // The first ranges did not say what campaigns that are over were to people.
+    let first: RangeState = fixture("items/sweep_range_v1.json");
+    let range: RangeState = current("items/sweep_range_v2.json");
+    assert_eq!((first.left(), range.left()), (195, 195));
+    assert_eq!((first.tallies.len(), range.tallies[0].tally.people()), (0, 2));
     let receipt: Receipt = current("items/receipt_campaign_v1.json");
     let (group, entry) = receipt.find_recipient_by_platform_id("3248682510344192008").unwrap();
     assert_eq!((group.offer.to_string().as_str(), group.variant.as_str()), (CAMPAIGN, "new"));
@@ -128,14 +131,21 @@ fn the_first_quota() {
 }
 
 #[test]
-fn the_first_campaign() {
-    let row: CampaignRow = current("items/campaign_v1.json");
+fn the_first_campaign_and_one_that_is_over() {
+    let row: CampaignRow = fixture("items/campaign_v1.json");
     let during = "2026-11-22T00:00:00Z".parse().unwrap();
     assert_eq!((row.status(during), row.listed()), (CampaignStatus::Paused, 3));
     assert_eq!(row.control.paused_because().unwrap().code, PauseCode::Complaints);
     let sent = row.baseline.map(|baseline| baseline.before.sent);
     assert_eq!((sent, row.campaign.variants[0].id.as_str()), (Some(7), "new"));
     assert_eq!(row.campaign.data["thing1"], "{{attributes.name|您}}的春茶到了");
+    assert_eq!((row.campaign.brake.minimum_sample, row.accounts), (20, None));
+
+    let over: CampaignRow = current("items/campaign_v2.json");
+    assert_eq!(over.status(during), CampaignStatus::Stopped);
+    assert_eq!(over.control.ends_at(over.campaign.life()).to_string(), "2026-11-25T04:00:00Z");
+    let accounts = over.accounts.unwrap();
+    assert_eq!((accounts.occurrences, accounts.tally.people()), (2, 11));
 }
 
 /// The vectors are the ones that were handed over, where the folder that they came in is beside the repository.

@@ -1,5 +1,6 @@
 //! Campaigns: each of their people gets an occurrence at most once, nobody outside, nobody after its end or more than the
-//! answer to a stop allowed, the counts are those of what happened, and whoever is due gets it or the API says why not.
+//! answer to a stop allowed, the counts are those of what happened, everybody is accounted for after the end, and whoever is
+//! due gets it or the API says why not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +28,7 @@ pub(super) fn check(history: &History) -> Vec<String> {
         broken.extend(twins(history, ran, &calls));
         broken.extend(ran.commands.iter().enumerate().flat_map(|(at, _)| stopped(ran, at, &calls)));
         broken.extend(counts(ran, &calls, received));
+        broken.extend(accounted(history, ran));
         broken.extend(rolled_up(history, key, ran));
         broken.extend(due(history, ran, &calls, is_used_up));
         broken.into_iter().map(|line| format!("{key}: {line}")).collect::<Vec<_>>()
@@ -146,6 +148,29 @@ fn counts(ran: &Ran, calls: &[&Call], received: u64) -> Vec<String> {
     }
     if received > delivered + unknown {
         broken.push(format!("{received} were received, only {delivered} and {unknown} unknown are told"));
+    }
+    broken
+}
+
+/// Once it is over, everybody is one of those who were sent it or of those who were not. Who was erased, or turned out to be
+/// somebody else as well, is counted differently before and after.
+fn accounted(history: &History, ran: &Ran) -> Vec<String> {
+    let Some(shown) = ran.shown[1].as_ref().filter(|shown| shown["over"].is_object()) else { return Vec::new() };
+    let [people, sent] = ["people", "sent"].map(|name| number(shown, &format!("/over/{name}")));
+    let (held_back, counted) = (sum(shown, "/over/held_back"), number(shown, "/counts/sent"));
+    let mut broken = Vec::new();
+    if people != sent + held_back {
+        broken.push(format!("{people} people are not {sent} sent and {held_back} held back"));
+    }
+    let is_meant = |who: &Who| ran.members.contains(who);
+    let meant = history.people.iter().filter(|person| person.subscribers.iter().any(is_meant));
+    let is_unsteady = |person: &&Person| person.subscribers.len() > 1 || super::is_erased(history, person);
+    let unsteady = meant.filter(is_unsteady).count() as u64;
+    if ran.period.is_none() && sent.abs_diff(counted) > unsteady {
+        broken.push(format!("{sent} are told as sent after its end, {counted} are counted, {unsteady} may differ"));
+    }
+    if ran.period.is_none() && people > ran.members.len() as u64 {
+        broken.push(format!("{people} are accounted for, {} are meant", ran.members.len()));
     }
     broken
 }

@@ -4,6 +4,7 @@
 
 mod content;
 mod counts;
+mod ended;
 mod live;
 mod request;
 mod schedule;
@@ -22,6 +23,7 @@ use crate::ids::{CampaignId, MessageId};
 use crate::time::{DailyHours, Period};
 
 pub use counts::CampaignCounts;
+pub use ended::Ended;
 pub use live::{Live, Words};
 pub use request::{CampaignRequest, LIST_MAX, VARIANTS_MAX, VariantRequest};
 pub use schedule::{Schedule, Starts};

@@ -22,7 +22,11 @@ pub enum Control {
         because: PausedBecause,
     },
     /// It sends nothing any more.
-    Stopped,
+    Stopped {
+        /// When it was stopped first; not known of those that an earlier version stopped.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<Timestamp>,
+    },
 }
 
 /// A command, of a person or of the brake.
@@ -71,7 +75,7 @@ impl Control {
     #[must_use]
     pub fn status(&self, life: Period, now: Timestamp) -> Status {
         match self {
-            Self::Stopped => Status::Stopped,
+            Self::Stopped { .. } => Status::Stopped,
             Self::Draft => Status::Draft,
             _ if now >= life.closes_at => Status::Finished,
             Self::Paused { .. } => Status::Paused,
@@ -85,7 +89,16 @@ impl Control {
     pub fn paused_because(&self) -> Option<&PausedBecause> {
         match self {
             Self::Paused { because } => Some(because),
-            Self::Draft | Self::Started | Self::Stopped => None,
+            Self::Draft | Self::Started | Self::Stopped { .. } => None,
+        }
+    }
+
+    /// When a campaign that lives during `life` ends, or ended.
+    #[must_use]
+    pub fn ends_at(&self, life: Period) -> Timestamp {
+        match self {
+            Self::Stopped { at: Some(at) } => life.closes_at.min(*at),
+            Self::Draft | Self::Started | Self::Paused { .. } | Self::Stopped { at: None } => life.closes_at,
         }
     }
 
@@ -108,7 +121,8 @@ impl Control {
                 ("paused", may.then_some(Self::Paused { because }))
             }
             Command::Resume => ("resumed", (status == Status::Paused).then_some(Self::Started)),
-            Command::Stop => ("stopped", (status != Status::Finished).then_some(Self::Stopped)),
+            Command::Stop if status == Status::Stopped => ("stopped", Some(self.clone())),
+            Command::Stop => ("stopped", (status != Status::Finished).then_some(Self::Stopped { at: Some(now) })),
         };
         next.ok_or_else(|| {
             let word = format!("{status:?}").to_lowercase();
@@ -133,6 +147,10 @@ mod tests {
         Control::Paused { because: PausedBecause::requested() }
     }
 
+    fn stopped() -> Control {
+        Control::Started.after(Command::Stop, life(), life().opens_at).unwrap()
+    }
+
     #[test]
     fn time_alone_takes_a_started_campaign_from_scheduled_to_finished() {
         let life = life();
@@ -142,7 +160,7 @@ mod tests {
         assert_eq!(statuses(&Control::Started), [Scheduled, Running, Running, Finished]);
         assert_eq!(statuses(&paused()), [Paused, Paused, Paused, Finished]);
         assert_eq!(statuses(&Control::Draft), [Draft; 4]);
-        assert_eq!(statuses(&Control::Stopped), [Stopped; 4]);
+        assert_eq!(statuses(&stopped()), [Stopped; 4]);
     }
 
     /// Which of start, pause, resume and stop each state allows.
@@ -158,12 +176,20 @@ mod tests {
             (Control::Started, after, [false, false, false, false]),
             (paused(), during, [false, false, true, true]),
             (paused(), after, [false, false, false, false]),
-            (Control::Stopped, during, [false, false, false, true]),
+            (stopped(), during, [false, false, false, true]),
         ] {
             let came = commands().map(|command| control.after(command, life(), now).is_ok());
             assert_eq!(came, allowed, "{control:?} at {now}");
         }
-        let refused = Control::Stopped.after(Command::Resume, life(), during).unwrap_err();
+        let refused = stopped().after(Command::Resume, life(), during).unwrap_err();
         assert_eq!(refused.to_string(), "a campaign that is stopped cannot be resumed");
+    }
+
+    #[test]
+    fn a_campaign_ends_when_it_was_stopped_first() {
+        let again = stopped().after(Command::Stop, life(), plus_seconds(life().opens_at, 60)).unwrap();
+        assert_eq!((again.ends_at(life()), paused().ends_at(life())), (life().opens_at, life().closes_at));
+        let of_old: Control = serde_json::from_str(r#"{"state":"stopped"}"#).unwrap();
+        assert_eq!(of_old.ends_at(life()), life().closes_at);
     }
 }

@@ -1,4 +1,4 @@
-//! Why a person did not get a campaign: defeats as they were noted, all else as it is when asked.
+//! Why a person did not get a campaign: defeats as they were noted, all else as it is when asked, or as of the campaign's end.
 
 use std::collections::BTreeMap;
 
@@ -26,12 +26,22 @@ pub struct HeldBack {
 }
 
 /// What holds campaigns back from a person: `known` are the channel's campaigns, `live` those that want the person at
-/// `now`, with what [`choose`](crate::choice::choose) says of them. The latest first.
+/// `now`, with what [`choose`](crate::choice::choose) says of them, and `over` what those that are over were to the person.
+/// The latest first.
 #[must_use]
-pub fn held_back(person: &Person, known: &[CampaignId], live: &[(CampaignId, Fate)], now: Timestamp) -> Vec<HeldBack> {
+pub fn held_back(
+    person: &Person,
+    known: &[CampaignId],
+    live: &[(CampaignId, Fate)],
+    over: Vec<HeldBack>,
+    now: Timestamp,
+) -> Vec<HeldBack> {
     let mut all: BTreeMap<CampaignId, HeldBack> = BTreeMap::new();
     for one in person.outbids.iter().filter_map(|outbid| noted(outbid, known)).filter(|one| !had_since(person, one)) {
         all.insert(one.campaign, one);
+    }
+    for one in over {
+        all.entry(one.campaign).or_insert(one);
     }
     for (campaign, fate) in live {
         let (reason, winner) = match fate {
@@ -62,7 +72,9 @@ fn noted(outbid: &Outbid, known: &[CampaignId]) -> Option<HeldBack> {
 
 fn had_since(person: &Person, lost: &HeldBack) -> bool {
     let is_of_it = |id: crate::ids::MessageId| id.campaign().is_some_and(|id| id.whole() == lost.campaign);
-    person.sends.iter().any(|send| is_of_it(send.id) && i64::from(send.at) >= lost.at.as_second())
+    // What is forgotten there was received before the present time, and as a rule after the defeat.
+    person.activity.has_received(lost.campaign)
+        || person.sends.iter().any(|send| is_of_it(send.id) && i64::from(send.at) >= lost.at.as_second())
 }
 
 #[cfg(test)]
@@ -87,7 +99,10 @@ mod tests {
     ) -> Vec<(CampaignId, Option<ReasonCode>, Option<CampaignId>)> {
         let known = ["a", "b", "c"].map(campaign);
         let later = plus_seconds(now(), 3_600);
-        held_back(person, &known, live, later).into_iter().map(|one| (one.campaign, one.reason, one.winner)).collect()
+        held_back(person, &known, live, Vec::new(), later)
+            .into_iter()
+            .map(|one| (one.campaign, one.reason, one.winner))
+            .collect()
     }
 
     #[test]

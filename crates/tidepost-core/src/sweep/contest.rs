@@ -97,7 +97,7 @@ impl<'a> Field<'a> {
         Contest { wins: choice.sent.iter().filter_map(win).collect(), ready_at: ready_at(&choice.fates) }
     }
 
-    fn case<'b>(&'b self, template: &'b Template, person: &'b Person, offer: &'b Offer) -> Case<'b> {
+    pub(super) fn case<'b>(&'b self, template: &'b Template, person: &'b Person, offer: &'b Offer) -> Case<'b> {
         Case { person, offer, channel: self.channel, health: self.health, template, now: self.now }
     }
 }

@@ -14,10 +14,12 @@ mod plan;
 mod progress;
 mod roster;
 mod slot;
+mod tally;
 
 pub use contest::{Contest, Entrant, Field, Win};
 pub use in_flight::{FLIES_SECONDS, LateFlight, is_late};
 pub use plan::{FLIGHT_MAX, Flight, Outlook, SlotPlan};
-pub use progress::{Census, Moment, Progress};
+pub use progress::{COUNTED, Census, Moment, Progress};
 pub use roster::{Cut, Openids, PIECE_MAX, Piece, Portion, take};
 pub use slot::Slot;
+pub use tally::{Account, Closing, RangeTally, SETTLED_SECONDS, Tally, UNTOLD_SECONDS, sum};

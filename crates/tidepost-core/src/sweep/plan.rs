@@ -12,9 +12,10 @@ use crate::choice::{apportion, plan as threshold, portions};
 use crate::ids::MessageId;
 use crate::pace::{Supply, Wish, budget};
 use crate::quota::Quota;
+use crate::sweep::in_flight::FLIES_SECONDS;
 use crate::sweep::roster::{Piece, Portion, histogram};
 use crate::sweep::slot::Slot;
-use crate::time::{Period, plus_milliseconds};
+use crate::time::{Period, plus_milliseconds, plus_seconds};
 
 /// How long after planning the first send may start, in milliseconds: two queues and two reads lie between.
 const LEAD_MILLISECONDS: i64 = 2_500;
@@ -88,6 +89,16 @@ impl SlotPlan {
         self.portions.iter().map(Portion::units).sum()
     }
 
+    /// Units that its flights may still take at `now`: those of earlier ones are taken from the windows, or never will be.
+    #[must_use]
+    pub fn units_to_take(&self, now: Timestamp) -> u64 {
+        let done = plus_seconds(now, -FLIES_SECONDS);
+        let ranges = self.portions.iter().enumerate();
+        let flights = ranges
+            .flat_map(|(range, portion)| self.flights(range, usize::try_from(portion.units()).unwrap_or(usize::MAX)));
+        flights.filter(|flight| flight.starts_at > done).map(|flight| (flight.to - flight.from) as u64).sum()
+    }
+
     /// The deliveries of `count` people that the range at `range` hands out: one range after the other at the channel's
     /// rate, the first few calls at the edge.
     #[must_use]
@@ -122,7 +133,7 @@ pub struct Outlook<'a> {
     pub channel: &'a Channel,
     /// What was taken of its windows.
     pub quota: &'a Quota,
-    /// Slots that are planned and not over, with what they hand out.
+    /// Slots that are planned and not over, with the units that they may still take: what they took is in `quota`.
     pub planned: &'a [(Period, u64)],
     /// Units that single messages will need in the slot.
     pub singles: u64,
@@ -254,7 +265,6 @@ mod tests {
     use crate::campaign::{Campaign, Live};
     use crate::channel::tests::shop;
     use crate::choice::Rank;
-    use crate::time::plus_seconds;
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
@@ -267,13 +277,20 @@ mod tests {
         campaign: Campaign,
         barred: Vec<MessageId>,
         planned: Vec<(Period, u64)>,
+        quota: Quota,
     }
 
     impl World {
         fn new(changes: &str) -> Self {
             let mut channel = shop();
             channel.quota_rules.retain(|rule| rule.id == "minute");
-            Self { channel, campaign: campaign(changes), barred: Vec::new(), planned: Vec::new() }
+            Self {
+                channel,
+                campaign: campaign(changes),
+                barred: Vec::new(),
+                planned: Vec::new(),
+                quota: Quota::default(),
+            }
         }
 
         /// Plans the slot after the present one, for ranges of so many people.
@@ -292,7 +309,7 @@ mod tests {
             let ranges: Vec<&[Piece]> = pieces.iter().map(<[Piece; 1]>::as_slice).collect();
             let outlook = Outlook {
                 channel: &self.channel,
-                quota: &Quota::default(),
+                quota: &self.quota,
                 planned: &self.planned,
                 singles: 0,
                 lives: &[&live],
@@ -330,6 +347,11 @@ mod tests {
         let flights = plan.flights(0, 4_995);
         assert_eq!((flights[0].to, flights[0].starts_at), (5, plan.slot.opens_at));
         assert_eq!((flights[1].to, flights[1].starts_at), (156, plan.begins_at), "a 33rd of the window");
+        let mut broadcasts = world.channel.quota_rules[0].clone();
+        broadcasts.unit = Unit::Broadcast;
+        world.channel.quota_rules.push(broadcasts);
+        let plan = world.plan(&[9_000]).unwrap();
+        assert_eq!((plan.at_edge, plan.units()), (0, 4_995), "a call there may be of yesterday's broadcast");
     }
 
     #[test]
@@ -342,6 +364,32 @@ mod tests {
         assert_eq!(world.plan(&[700]).unwrap().units(), 50);
         world.planned.push((slot, 50));
         assert_eq!(world.plan(&[700]), None);
+    }
+
+    /// Of 550 units that the slot before was to take, all were taken: the day holds 50 more.
+    #[test]
+    fn what_an_earlier_slot_took_is_counted_once() {
+        let mut world = World::new("{}");
+        world.channel.quota_rules[0].window = crate::channel::Window::Seconds(86_400);
+        world.channel.quota_rules[0].basic_share = 0.0;
+        let begins_at = at("2026-11-21T11:59:00+08:00");
+        let before = SlotPlan {
+            generation: 1,
+            slot: Period { opens_at: begins_at, closes_at: plus_seconds(begins_at, 60) },
+            begins_at,
+            spacing_microseconds: 20_000,
+            at_edge: 0,
+            flight_max: FLIGHT_MAX,
+            portions: vec![Portion { lines: BTreeMap::from([("retail".to_owned(), 550)]), limits: Vec::new() }],
+        };
+        let to_take = |seconds| before.units_to_take(plus_seconds(begins_at, seconds));
+        assert_eq!([to_take(-60), to_take(15), to_take(20), to_take(24)], [550, 550, 150, 0]);
+        let started = plus_seconds(begins_at, 60);
+        let need =
+            crate::quota::Need { id: "", units: 550, category: Category::Reminder, use_by: plus_seconds(started, 60) };
+        world.quota = world.quota.lease(&world.channel, need, plus_seconds(started, 2)).unwrap().0;
+        world.planned.push((before.slot, before.units_to_take(at(NOW))));
+        assert_eq!(world.plan(&[700]).unwrap().units(), 50);
     }
 
     #[test]

@@ -24,6 +24,10 @@ const RANGE_PEOPLE: u64 = 25_000;
 /// Ranges at the most.
 const RANGES_MAX: u64 = 64;
 
+/// Stands for the campaigns of a census that only counted buyers: where quintiles meet is told by everybody, and those who
+/// were looked at before the last one was seen were judged by older cuts.
+pub const COUNTED: [u8; 8] = [0xff; 8];
+
 /// Where a channel stands.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Progress {
@@ -83,6 +87,8 @@ pub struct Moment {
     pub live: Option<[u8; 8]>,
     /// How many people are left on the roster.
     pub left: u64,
+    /// Whether a campaign is over and nobody knows yet what it was to people.
+    pub closes: bool,
     /// Up to when is planned.
     pub horizon: Timestamp,
     /// The time.
@@ -103,10 +109,16 @@ impl Progress {
             (Some(_), None) => false,
             // Another set of campaigns: what is being made is worthless.
             (Some(building), Some(live)) => building.live != live,
-            (None, None) => self.settles_at().is_some_and(|at| at <= moment.now),
-            (None, Some(live)) => self.is_stale(live, moment),
+            (None, None) => moment.closes || self.settles_at().is_some_and(|at| at <= moment.now),
+            (None, Some(live)) => moment.closes || self.is_stale(live, moment),
         };
         is_due.then(|| self.census(moment))
+    }
+
+    /// Whether the people were not looked at yet for these campaigns, nor to count buyers for them.
+    #[must_use]
+    pub fn is_first_for(&self, live: [u8; 8]) -> bool {
+        self.roster.as_ref().is_none_or(|roster| roster.live != live && roster.live != COUNTED)
     }
 
     /// When people are looked at once more after the last send, to find deliveries that died.
@@ -172,7 +184,7 @@ mod tests {
     }
 
     fn moment(left: u64, now: &str) -> Moment {
-        Moment { live: Some([1; 8]), left, horizon: plus_seconds(at(now), 90), now: at(now) }
+        Moment { live: Some([1; 8]), left, closes: false, horizon: plus_seconds(at(now), 90), now: at(now) }
     }
 
     /// A roster of 1,000 made at 10:00, of which 10 were handed out for the slot at 10:02.
@@ -199,6 +211,17 @@ mod tests {
     }
 
     #[test]
+    fn buyers_are_counted_once_for_each_set_of_campaigns() {
+        let progress = progress();
+        assert!(Progress::default().is_first_for([1; 8]) && progress.is_first_for([2; 8]));
+        assert!(!progress.is_first_for([1; 8]));
+        let begun = progress.next_census(Moment { live: Some([2; 8]), ..moment(5, "2026-11-21T10:05:00Z") }).unwrap();
+        let counted = progress.finished(Census { live: COUNTED, ..begun });
+        let again = counted.next_census(Moment { live: Some([2; 8]), ..moment(0, "2026-11-21T10:05:10Z") }).unwrap();
+        assert!(again.live == [2; 8] && !counted.is_first_for([2; 8]));
+    }
+
+    #[test]
     fn nothing_found_is_not_looked_for_again_at_once() {
         let progress = Progress { handed_out: 0, ..progress() };
         assert_eq!(progress.next_census(moment(0, "2026-11-21T10:05:00Z")), None);
@@ -212,6 +235,15 @@ mod tests {
         let last = progress.next_census(idle("2026-11-21T10:06:10Z")).unwrap();
         let settled = progress.finished(last);
         assert_eq!(settled.next_census(idle("2026-11-21T11:00:00Z")), None);
+    }
+
+    #[test]
+    fn people_are_looked_at_once_more_when_a_campaign_is_over() {
+        let (progress, closing) = (progress(), Moment { closes: true, ..moment(5, "2026-11-21T10:05:00Z") });
+        let census = progress.next_census(closing).unwrap();
+        assert!(progress.next_census(Moment { live: None, ..closing }).is_some());
+        let under_way = Progress { building: Some(census), ..progress };
+        assert_eq!(under_way.next_census(closing), None, "one after the other");
     }
 
     #[test]

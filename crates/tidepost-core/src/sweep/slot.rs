@@ -87,6 +87,16 @@ mod tests {
     }
 
     #[test]
+    fn broadcasts_alone_make_midnight_an_edge() {
+        let platform = crate::channel::Platform::Douyin;
+        let channel = Channel { platform, quota_rules: Vec::new(), ..shop() }.with_default_rules();
+        let last = Slot::around(&channel, at("2026-11-21T23:59:30+08:00"));
+        let first = last.next(&channel);
+        assert_eq!(last.inner(&channel).closes_at, at("2026-11-21T23:59:55+08:00"));
+        assert_eq!(first.inner(&channel).opens_at, at("2026-11-22T00:00:02+08:00"));
+    }
+
+    #[test]
     fn a_window_that_ends_within_a_minute_cuts_it() {
         let mut channel = shop();
         channel.quota_rules.retain(|rule| rule.id == "minute");

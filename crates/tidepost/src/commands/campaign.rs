@@ -1,5 +1,7 @@
 //! `tidepost campaign`: campaigns, from their definition to their end.
 
+use std::io::IsTerminal;
+
 use clap::Subcommand;
 use http::Method;
 use serde_json::{Value, json};
@@ -8,6 +10,7 @@ use crate::client::{Call, Client, ClientArgs};
 use crate::commands::Failure;
 use crate::commands::input::{form_of, read_bytes, read_json, report_rejected};
 use crate::commands::watch::{Every, watch};
+use crate::demo::print::bar;
 use crate::output::{Column, fields, print, rows, table};
 
 /// Openids of one upload: far below the size of a body.
@@ -35,12 +38,23 @@ Examples:
 The list is a file of openids, one a line, or NDJSON. Rows that cannot be read are named on standard error and do not stop
 the rest; the exit code is 1 then, and the campaign is made and not started.";
 
+const UPLOAD_EXAMPLES: &str = "\
+Examples:
+  tidepost campaign upload c_bovwb6tnh5m2u vips.csv
+  tidepost campaign upload c_bovwb6tnh5m2u vips.ndjson --json
+
+The list takes the place of what the campaign had; who was sent the campaign is not sent it again. Rows that cannot be read
+are named on standard error with line and reason and do not stop the rest; the exit code is 1 then.";
+
 /// Subcommands of `tidepost campaign`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Make a campaign from its definition
     #[command(after_help = CREATE_EXAMPLES)]
     Create(Box<CreateArgs>),
+    /// Upload the list of a campaign, in place of what it had
+    #[command(after_help = UPLOAD_EXAMPLES)]
+    Upload(UploadArgs),
     /// List the campaigns
     #[command(after_help = "Example:\n  tidepost campaign list --channel shop")]
     List {
@@ -102,6 +116,18 @@ pub struct CreateArgs {
     client: ClientArgs,
 }
 
+/// Arguments of `tidepost campaign upload`.
+#[derive(Debug, clap::Args)]
+pub struct UploadArgs {
+    /// The campaign's id
+    id: String,
+    /// A file of openids, CSV or, when it ends in .ndjson, .jsonl or .json, NDJSON; `-` reads CSV from standard input
+    file: String,
+    /// How to call
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
 /// Arguments of what is done to one campaign.
 #[derive(Debug, clap::Args)]
 pub struct OneArgs {
@@ -120,6 +146,7 @@ impl Command {
     pub async fn run(self) -> Result<(), Failure> {
         match self {
             Self::Create(args) => args.run().await,
+            Self::Upload(args) => args.run().await,
             Self::List { channel, client } => list(channel, &client).await,
             Self::Show(args) => args.call(Method::GET, None).await,
             Self::Start(args) => args.call(Method::POST, Some("start")).await,
@@ -170,38 +197,71 @@ impl CreateArgs {
         let call = self.idempotency_key.iter().fold(call, |call, key| call.idempotency_key(key));
         let mut answer = client.call(call).await?;
         let id = answer.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
-        if let Some((openids, _)) = &list {
-            upload(&client, &id, openids).await?;
+        if let Some(list) = &list {
+            list.upload(&client, &id, self.client.json).await?;
         }
-        let rejected = list.map_or(0, |(_, rejected)| rejected);
+        let rejected = list.map_or(0, |list| list.rejected);
         if self.start && rejected == 0 {
             answer = client.call(Call::new(Method::POST, &["campaigns", &id, "start"])).await?;
         }
         print(self.client.json, &answer, fields);
-        match rejected {
-            0 => Ok(()),
-            _ => Err(Failure::No(format!("{rejected} rows of the list were rejected"))),
-        }
+        all_taken(rejected)
     }
 }
 
-/// The openids of a file, and how many of its rows were rejected.
-fn read_list(path: &str) -> Result<(Vec<String>, usize), Failure> {
+impl UploadArgs {
+    async fn run(self) -> Result<(), Failure> {
+        let list = read_list(&self.file)?;
+        let listed = list.upload(&Client::new(&self.client)?, &self.id, self.client.json).await?;
+        let List { openids, repeated, rejected } = list;
+        let counts = json!({ "accepted": openids.len(), "repeated": repeated, "rejected": rejected, "listed": listed });
+        print(self.client.json, &counts, fields);
+        all_taken(rejected)
+    }
+}
+
+fn all_taken(rejected: usize) -> Result<(), Failure> {
+    match rejected {
+        0 => Ok(()),
+        _ => Err(Failure::No(format!("{rejected} rows of the list were rejected"))),
+    }
+}
+
+/// The openids of a file, each once.
+struct List {
+    openids: Vec<String>,
+    repeated: usize,
+    rejected: usize,
+}
+
+fn read_list(path: &str) -> Result<List, Failure> {
     let import = tidepost_core::list::openids(&read_bytes(path)?, form_of(path));
     report_rejected(&import.rejected);
-    Ok((import.rows.into_iter().map(|row| row.value).collect(), import.rejected.len()))
+    Ok(List {
+        openids: import.rows.into_iter().map(|row| row.value).collect(),
+        repeated: import.repeated,
+        rejected: import.rejected.len(),
+    })
 }
 
-async fn upload(client: &Client, id: &str, openids: &[String]) -> Result<(), Failure> {
-    // An empty list takes the place of what was there, too.
-    let none: &[String] = &[];
-    let parts = openids.chunks(UPLOAD_MAX).chain(openids.is_empty().then_some(none));
-    for (number, part) in parts.enumerate() {
-        let method = if number == 0 { Method::PUT } else { Method::POST };
-        let text = part.join("\n");
-        client.call(Call::new(method, &["campaigns", id, "list"]).text("text/csv", &text)).await?;
+impl List {
+    /// Uploads it part by part, in place of what the campaign had; returns how many people the campaign lists then.
+    async fn upload(&self, client: &Client, id: &str, json: bool) -> Result<u64, Failure> {
+        let bar = bar("openids", self.openids.len(), std::io::stderr().is_terminal() && !json);
+        // An empty list takes the place of what was there, too.
+        let none: &[String] = &[];
+        let parts = self.openids.chunks(UPLOAD_MAX).chain(self.openids.is_empty().then_some(none));
+        let mut listed = 0;
+        for (number, part) in parts.enumerate() {
+            let method = if number == 0 { Method::PUT } else { Method::POST };
+            let text = part.join("\n");
+            let call = Call::new(method, &["campaigns", id, "list"]).text("text/csv", &text);
+            listed = client.call(call).await?.get("listed").and_then(Value::as_u64).unwrap_or(0);
+            bar.inc(part.len() as u64);
+        }
+        bar.finish_and_clear();
+        Ok(listed)
     }
-    Ok(())
 }
 
 fn is_over(campaign: &Value) -> bool {

@@ -123,6 +123,16 @@ fn a_long_list_goes_up_in_parts_and_its_bad_rows_are_named() {
     let whole = shop.file("whole.ndjson", "{\"openid\":\"o1\"}\n");
     let made = shop.run(&["campaign", "create", &definition, "--list", &whole, "--start"]);
     assert_eq!((made.code, &made.json[0]["status"]), (Some(0), &json!("scheduled")), "{}", made.said);
+    // Uploading again replaces.
+    let again = shop.file("again.csv", "o1\no2\no 3\no2\n");
+    let done = shop.run(&["campaign", "upload", id, &again]);
+    assert_eq!(done.code, Some(1), "{}", done.said);
+    assert_eq!(done.json[0], json!({"accepted": 2, "repeated": 1, "rejected": 1, "listed": 2}));
+    assert!(done.said.contains("line 3: openid:"), "{}", done.said);
+    assert_eq!(shop.run(&["campaign", "show", id]).json[0]["listed"], 2);
+    let segment = shop.create(json!({"segment": "new"}));
+    assert_eq!(shop.run(&["campaign", "upload", &segment, &again]).code, Some(4));
+    assert_eq!(shop.run(&["campaign", "upload", id, "none.csv"]).code, Some(2));
 }
 
 #[test]

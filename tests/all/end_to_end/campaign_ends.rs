@@ -1,0 +1,120 @@
+//! When campaigns are over: everybody whom they meant was sent them, or has a reason.
+
+use serde_json::{Value, json};
+
+use super::campaigns::{know, openids, received, set, start, tagged};
+use super::world::{NOON, SHIPPED, Shop, World, at};
+
+async fn show(shop: &Shop, campaign: &str) -> Value {
+    let answer = shop.api.get(&format!("/v1/campaigns/{campaign}")).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    answer.body
+}
+
+/// Why a person did not get one campaign, and which they got instead; `None` where there is nothing to explain.
+async fn held_back(shop: &Shop, openid: &str, campaign: &str) -> Option<(Value, Value)> {
+    let path = format!("/v1/channels/{}/subscribers/{openid}/held-back", shop.name);
+    let answer = shop.api.get(&path).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let items = answer.body["items"].as_array().unwrap();
+    let item = items.iter().find(|item| item["campaign"] == campaign)?;
+    Some((item["reason"].clone(), item["winner"].clone()))
+}
+
+/// Of 30 people 26 consented, one of them wants nothing, and the hour holds 20 calls.
+#[tokio::test]
+async fn the_end_explains_everybody_of_the_segment() {
+    let world = World::at(NOON).await;
+    let rule = json!({"id": "hourly", "unit": "call", "limit": 20, "window": {"seconds": 3600}, "basic_share": 0.0});
+    let app = json!({"windows": [{"id": "hourly", "unit": "call", "limit": 20, "seconds": 3600}]});
+    let shop = world.open("ends", app, json!({"quota_rules": [rule]})).await;
+    let vips = openids("vip", 30);
+    know(&shop, tagged(&vips, "vip")).await;
+    know(&shop, tagged(&openids("other", 7), "other")).await;
+    shop.grant_all(&vips[..26], SHIPPED).await;
+    let silent = shop.api.put("/v1/channels/ends/subscribers/vip25/preferences", &json!({"stopped": true})).await;
+    assert_eq!(silent.status, 200, "{}", silent.text);
+    let campaign = start(&shop, json!({"until": "2026-11-21T12:30:00+08:00"})).await;
+    world.pass_until(at("2026-11-21T12:29:00+08:00")).await;
+    let shown = show(&shop, &campaign).await;
+    assert_eq!((&shown["status"], &shown["over"]), (&json!("running"), &Value::Null), "{shown}");
+    world.pass_until(at("2026-11-21T12:36:00+08:00")).await;
+    let shown = show(&shop, &campaign).await;
+    let over = json!({
+        "until": "2026-11-21T04:30:00Z", "occurrences": 1, "people": 30, "sent": 20,
+        "held_back": {"quota_window": 5, "no_grant": 4, "stopped": 1},
+    });
+    assert_eq!((&shown["status"], &shown["over"]), (&json!("finished"), &over), "{shown}");
+    assert_eq!(shown["counts"]["delivered"], 20, "{shown}");
+    // One by one they are told the same; also the next day, when the window has room again.
+    let reached = received(&shop).await;
+    for time in ["2026-11-21T12:37:00+08:00", "2026-11-22T12:00:00+08:00"] {
+        world.pass_until(at(time)).await;
+        let mut told = std::collections::BTreeMap::new();
+        for openid in &vips {
+            if let Some((reason, winner)) = held_back(&shop, openid, &campaign).await {
+                assert!(winner.is_null() && !reached.contains(openid), "{openid} {reason}");
+                *told.entry(reason.as_str().unwrap().to_owned()).or_insert(0) += 1;
+            }
+        }
+        assert_eq!(json!(told), over["held_back"], "{time}");
+        assert_eq!(held_back(&shop, "other1", &campaign).await, None);
+    }
+    assert_eq!(show(&shop, &campaign).await["over"], over, "counted once");
+    world.stack.stop().await;
+}
+
+#[tokio::test]
+async fn who_lost_and_whose_campaign_was_stopped_is_told_so_afterwards() {
+    let world = World::at(NOON).await;
+    let shop = world.shop("stops").await;
+    let people = openids("o", 6);
+    know(&shop, tagged(&people, "vip")).await;
+    shop.grant_all(&people, SHIPPED).await;
+    let until = "2026-11-21T12:20:00+08:00";
+    let loser = start(&shop, json!({"name": "Loser", "priority": 10, "until": until})).await;
+    let winner = start(&shop, json!({"name": "Winner", "priority": 90})).await;
+    // Nobody gets it before the evening; o9 is not known.
+    let others = openids("e", 3);
+    shop.grant_all(&others, SHIPPED).await;
+    let list: Vec<&str> = others.iter().map(String::as_str).chain(["o9"]).collect();
+    let evening = json!([{"from": "18:00", "to": "20:00"}]);
+    let stopped = start(&shop, json!({"segment": null, "list": list, "best_hours": evening})).await;
+    world.pass_until(at("2026-11-21T12:10:00+08:00")).await;
+    assert_eq!(set(&received(&shop).await), set(&people));
+    let answer = shop.api.post(&format!("/v1/campaigns/{stopped}/stop"), &json!({})).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    world.pass_until(at("2026-11-21T12:26:00+08:00")).await;
+    let over = show(&shop, &loser).await["over"].clone();
+    assert_eq!((&over["people"], &over["held_back"]), (&json!(6), &json!({"outbid": 6})), "{over}");
+    let over = show(&shop, &stopped).await["over"].clone();
+    assert_eq!(over["held_back"], json!({"campaign_stopped": 3, "no_grant": 1}), "{over}");
+    assert_eq!(show(&shop, &winner).await["over"], Value::Null);
+    assert_eq!(held_back(&shop, "o3", &loser).await, Some((json!("outbid"), json!(winner))));
+    assert_eq!(held_back(&shop, "e1", &stopped).await, Some((json!("campaign_stopped"), Value::Null)));
+    world.stack.stop().await;
+}
+
+/// Three people with one consent each: the second time nobody has any left.
+#[tokio::test]
+async fn each_occurrence_of_a_recurring_campaign_is_accounted_for() {
+    let world = World::at(NOON).await;
+    let shop = world.shop("hourly").await;
+    let people = openids("o", 3);
+    know(&shop, tagged(&people, "vip")).await;
+    shop.grant_all(&people, SHIPPED).await;
+    let schedule = json!({"cron": "0 * * * *", "time_zone": "Asia/Shanghai"});
+    let wanted = json!({"schedule": schedule, "until": "2026-11-21T14:30:00+08:00"});
+    let campaign = start(&shop, wanted).await;
+    world.pass_until(at("2026-11-21T14:10:00+08:00")).await;
+    let over = show(&shop, &campaign).await["over"].clone();
+    assert_eq!((&over["occurrences"], &over["people"], &over["sent"]), (&json!(1), &json!(3), &json!(3)), "{over}");
+    world.pass_until(at("2026-11-21T14:36:00+08:00")).await;
+    let over = show(&shop, &campaign).await["over"].clone();
+    let expected = json!({
+        "until": "2026-11-21T06:30:00Z", "occurrences": 2, "people": 6, "sent": 3, "held_back": {"no_grant": 3},
+    });
+    assert_eq!(over, expected);
+    assert_eq!(received(&shop).await.len(), 3);
+    world.stack.stop().await;
+}
