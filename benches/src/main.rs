@@ -6,6 +6,7 @@
 //! cpu       processor time of dispatch against a plain loop
 //! edges     a campaign against windows in real time, its host killed now and then
 //! sweep     a look at very many people: time and memory
+//! cold/     starts of functions, against the same in Python and for Node
 //! meter/    the proxy before the stand-ins, and DynamoDB's prices
 //! mailbox   keeps the platform's events until they are wanted
 //! place     the functions with their clients, invoked by their own events
@@ -16,6 +17,7 @@
 //! ```
 
 mod campaign;
+mod cold;
 mod count;
 mod cpu;
 mod edges;
@@ -51,6 +53,7 @@ const EXAMPLES: &str = "\
 Examples:
   tidepost-bench --write
   tidepost-bench cpu --messages 500 --rounds 1
+  tidepost-bench cold --starts 3 --bootstrap target/debug/tidepost-{function}
   tidepost-bench edges --people 3000 --windows 3 --kills 1";
 
 #[derive(Debug, Subcommand)]
@@ -65,6 +68,8 @@ enum Command {
     Edges(edges::Args),
     /// A look at very many people
     Sweep(sweep::Args),
+    /// Starts of functions, against the same in Python and for Node
+    Cold(cold::Args),
     /// Stores and simulators, in a process of their own
     #[command(hide = true)]
     Stores(tidepost::commands::stores::Args),
@@ -117,7 +122,7 @@ fn run(cli: Cli) -> Result<()> {
 
 /// All parts, as their own commands measure them when nothing else is said.
 fn everything() -> Vec<Command> {
-    let parts = ["count", "campaign", "cpu", "sweep", "edges"];
+    let parts = ["count", "campaign", "cpu", "sweep", "cold", "edges"];
     parts.into_iter().filter_map(|part| Cli::try_parse_from(["tidepost-bench", part]).ok()?.command).collect()
 }
 
@@ -130,6 +135,7 @@ fn measure(command: Command) -> Result<(&'static str, String)> {
         Command::Cpu(args) => ("cpu", cpu(args)?),
         Command::Edges(args) => ("edges", report::edges(&threads()?.block_on(args.measure())?)),
         Command::Sweep(args) => ("sweep", report::sweep(&threads()?.block_on(args.measure())?)),
+        Command::Cold(args) => ("cold", report::cold(&threads()?.block_on(args.measure())?)),
         Command::Stores(_) | Command::Up(_) => return Err("not a measurement".into()),
     };
     Ok((part, format!("{title}\n{figures}")))

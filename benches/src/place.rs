@@ -89,6 +89,16 @@ impl Place {
         Ok(serde_json::from_str(&text)?)
     }
 
+    /// How many messages of an account the platform has accepted so far, by its own count.
+    ///
+    /// # Errors
+    /// When the simulator does not answer.
+    pub async fn accepted(&self, app_id: &str) -> Result<u64> {
+        let windows = self.simulator(Method::GET, &format!("apps/{app_id}/windows"), &json!({})).await?;
+        let windows = windows.get("items").and_then(Value::as_array).into_iter().flatten();
+        Ok(windows.filter_map(|window| window.get("accepted")?.as_u64()).sum())
+    }
+
     /// One call of the API by a backend; the answer's body.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ use tidepost_io::clock::Clock;
 
 use crate::Result;
 use crate::campaign::Campaign;
+use crate::cold::{Cold, Function, Language};
 use crate::count::{Channel, Count, PEOPLE};
 use crate::cpu::{BATCH, Costs, IN_FLIGHT};
 use crate::edges::{Edges, Row};
@@ -48,6 +49,13 @@ const FIRST_LAST_MAX: f64 = 250.0;
 const DRAIN_MAX: f64 = 1.15;
 /// Peak of memory against a tenth of the people.
 const MEMORY_MAX: f64 = 1.1;
+/// A function's init against that of the same function in Python and for Node.
+const INIT_OF_PYTHON_MAX: f64 = 0.1;
+const INIT_OF_NODE_MAX: f64 = 0.2;
+/// The first invocation against those after it.
+const FIRST_OVER_WARM_MAX: f64 = 1.5;
+/// Resident memory, in MB.
+const RESIDENT_MAX: f64 = 40.0;
 
 /// What was run where.
 #[must_use]
@@ -256,6 +264,52 @@ pub fn sweep(looks: &[Look]) -> String {
     lines.join("\n")
 }
 
+/// Starts of functions, against the same in other languages.
+#[must_use]
+pub fn cold(cold: &Cold) -> String {
+    let starts = cold.starts.values().map(Vec::len).max().unwrap_or(0);
+    let mut lines = vec![
+        "### Starts of functions\n".to_owned(),
+        format!(
+            "Medians of {starts} starts each, in turn; warm: {} invocations after the first. {}.\n",
+            cold.warm, cold.versions
+        ),
+        "| function | language | init, ms | first, ms | warm, ms | first over warm | resident, MB |".to_owned(),
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |".to_owned(),
+    ];
+    for function in Function::ALL {
+        lines.extend(Language::ALL.iter().map(|language| {
+            let of = cold.medians(function, *language);
+            format!(
+                "| {} | {} | {:.1} | {:.2} | {:.2} | {:.2} | {:.1} |",
+                function.name(),
+                language.name(),
+                of.init,
+                of.first,
+                of.warm,
+                of.first_over_warm,
+                of.resident_megabytes
+            )
+        }));
+    }
+    lines.extend(["\n| what of Rust | figure | target |".to_owned(), "| --- | ---: | --- |".to_owned()]);
+    for function in Function::ALL {
+        let [ours, python, node] = Language::ALL.map(|language| cold.medians(function, language));
+        lines.extend(
+            [
+                ("init over Python's", ours.init / python.init, INIT_OF_PYTHON_MAX),
+                ("init over Node's", ours.init / node.init, INIT_OF_NODE_MAX),
+                ("first invocation over a warm one", ours.first_over_warm, FIRST_OVER_WARM_MAX),
+                ("resident memory, MB", ours.resident_megabytes, RESIDENT_MAX),
+            ]
+            .map(|(what, value, max)| {
+                format!("| {}: {what} | {value:.3} | {} |", function.name(), at_most(value, max))
+            }),
+        );
+    }
+    lines.join("\n")
+}
+
 fn at_most(value: f64, max: f64) -> String {
     // Compared as it is shown.
     let is_met = (value * 1_000.0).round() <= (max * 1_000.0).round();
@@ -341,7 +395,7 @@ mod tests {
     #[test]
     fn the_document_has_the_marks_of_every_part() {
         let document = std::fs::read_to_string(DOCUMENT).unwrap();
-        for part in ["count", "campaign", "cpu", "sweep", "edges"] {
+        for part in ["count", "campaign", "cpu", "sweep", "cold", "edges"] {
             assert!(replaced(&document, part, "").is_some(), "{part}");
         }
     }

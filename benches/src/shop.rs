@@ -36,6 +36,12 @@ const SECRETS: [(&str, &str); 3] = [
     ("aes_key", "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"),
 ];
 
+/// What the platform signs its events with.
+pub fn token() -> &'static str {
+    let [_, (_, token), _] = SECRETS;
+    token
+}
+
 /// As long as WeChat's own.
 pub fn template(number: usize) -> String {
     format!("Ck3TWYgxvkKiGfHtG2wpsq1_3d7vQbrDdbUYfPmCE0{}", number % TEMPLATES)
@@ -52,7 +58,7 @@ pub struct Shop<'a> {
     pub place: &'a Place,
     /// How many people it has.
     pub people: usize,
-    _secrets: TempDir,
+    secrets: TempDir,
 }
 
 impl<'a> Shop<'a> {
@@ -97,7 +103,12 @@ impl<'a> Shop<'a> {
                 .api(HttpFunction::Admin, "PUT", &format!("{path}/templates/{}", template(number)), &[], &body)
                 .await?;
         }
-        Ok(Self { place, people, _secrets: secrets })
+        Ok(Self { place, people, secrets })
+    }
+
+    /// Closes it; its secrets stay as long as their folder.
+    pub fn into_secrets(self) -> TempDir {
+        self.secrets
     }
 
     /// The functions' own view of the place.
@@ -233,10 +244,7 @@ impl<'a> Shop<'a> {
     /// # Errors
     /// When the simulator does not answer.
     pub async fn accepted(&self) -> Result<u64> {
-        let path = format!("apps/{APP_ID}/windows");
-        let windows = self.place.simulator(Method::GET, &path, &json!({})).await?;
-        let windows = windows.get("items").and_then(Value::as_array).into_iter().flatten();
-        Ok(windows.filter_map(|window| window.get("accepted")?.as_u64()).sum())
+        self.place.accepted(APP_ID).await
     }
 }
 

@@ -10,7 +10,6 @@ use crate::time::{hour_of, plus_seconds};
 
 /// When a campaign, or a channel, is paused.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Thresholds {
     /// Part of the sends that failed, from which it is paused.
     #[serde(default = "default_error_rate")]

@@ -374,7 +374,6 @@ pub enum HeardStatus {
 
 /// What the person wants. Everything that is not switched off is on.
 #[derive(Clone, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Preferences {
     /// Nothing at all may be sent.
     #[serde(default)]

@@ -21,7 +21,6 @@ pub enum TemplateKind {
 
 /// How often a long-term consent may be used.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct LongTermLimit {
     /// Per what.
     pub per: LongTermPeriod,
@@ -52,7 +51,6 @@ impl LongTermPeriod {
 
 /// A template as its channel knows it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Template {
     /// The platform's title.
     pub title: String,
@@ -88,7 +86,6 @@ fn default_topic() -> String {
 
 /// One field of a template.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Field {
     /// The platform's key: the type's name and a number.
     pub key: String,

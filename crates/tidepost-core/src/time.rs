@@ -157,7 +157,6 @@ pub fn local_day(zone: &TimeZone, second: i64) -> i64 {
 
 /// Hours that come back every day, such as those in which a person is left alone; may run over midnight.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct DailyHours {
     /// The first minute inside, local time.
     #[serde(with = "hour_minute")]

@@ -1,5 +1,7 @@
 //! What every function holds between invocations.
 
+use std::time::Duration;
+
 use aws_config::SdkConfig;
 use jiff::Timestamp;
 use thiserror::Error;
@@ -94,20 +96,54 @@ impl App {
         Ok([next, sweep].into_iter().flatten().min())
     }
 
-    /// Builds the clients from the environment and opens the connection to DynamoDB, while the function's start still has
-    /// a whole processor.
+    /// Builds the clients from the environment.
     ///
     /// # Errors
     /// [`StartError`] names everything that is missing.
     pub async fn from_env() -> Result<Self, StartError> {
         let config = Config::from_env()?;
         let aws = aws_config::load_from_env().await;
-        let app = Self::new(config, Clock::system(), &aws)?;
-        // Only the open connection is wanted; whether there is a channel of this name does not matter.
-        drop(app.store.channel("-").await);
-        Ok(app)
+        Self::new(config, Clock::system(), &aws)
+    }
+
+    /// Opens the connections, and reads the secrets, that the first invocation of `service` would wait for, while the function's start still has a
+    /// whole processor. What cannot be reached now may be later: it is logged, and that is all.
+    pub async fn warm_up(&self, service: &str) {
+        let store = async {
+            match service {
+                "callback" => self.read_callback_secrets().await,
+                // Whether there is a channel of this name does not matter.
+                _ => self.store.channel("-").await.map(drop).map_err(|error| error.to_string()),
+            }
+        };
+        // Only dispatch calls the platform in each invocation.
+        let platform = async { if service == "dispatch" { self.platforms.open().await } else { Ok(()) } };
+        let both = async { <[Result<(), String>; 2]>::from(futures::join!(store, platform)) };
+        let opened = tokio::time::timeout(WARM_UP, both).await.unwrap_or_else(|late| [Err(late.to_string()), Ok(())]);
+        for error in opened.into_iter().filter_map(Result::err) {
+            tracing::warn!(error, "a connection is not open before the first invocation");
+        }
+    }
+
+    /// Reads the secrets that platforms' events are verified by. The platform waits for its answer, and each event is
+    /// verified first.
+    async fn read_callback_secrets(&self) -> Result<(), String> {
+        let channels = self.store.channels().await.map_err(|error| error.to_string())?;
+        let callbacks = channels.values().filter_map(|channel| channel.callback.as_ref());
+        let references =
+            callbacks.flat_map(|callback| [Some(&callback.token_ref), callback.encoding_aes_key_ref.as_ref()]);
+        for reference in references.flatten().take(SECRETS_MAX) {
+            self.secrets.read(reference, self.clock.now()).await.map_err(|error| error.to_string())?;
+        }
+        Ok(())
     }
 }
+
+/// Secrets read before the first invocation at the most: two each of the first channels.
+const SECRETS_MAX: usize = 8;
+
+/// How long connections may take to open before the first invocation: Lambda ends a start after 10 s.
+const WARM_UP: Duration = Duration::from_secs(2);
 
 /// DynamoDB without the watch over slow bodies: each is a few kilobytes, and the watch costs processor time on every call.
 fn dynamodb(aws: &SdkConfig) -> aws_sdk_dynamodb::Client {

@@ -159,29 +159,45 @@ impl Request {
     }
 }
 
-/// Reads a value of a known form; `at` is the path of the value in the body.
+/// Reads a value of a known form; `at` is the path of the value in the body. Any field that nothing reads is refused, although
+/// what the table holds of the same form may have more: see [`crate::store::KINDS`].
 ///
 /// # Errors
 /// [`Invalid`] with the path of the field that does not fit.
 pub fn from_value<T: DeserializeOwned>(value: Value, at: &str) -> Result<T, Invalid> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let path = error.path().to_string();
-        let message = error.into_inner().to_string();
-        let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
-        let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
-        let code = if unknown.is_some() {
-            "field_unknown"
-        } else if missing.is_some() {
-            "field_missing"
-        } else {
-            "field_malformed"
-        };
-        let mut parts: Vec<&str> = vec![at, path.as_str(), missing.unwrap_or_default()];
-        // For an unknown field the path ends with its name already.
-        parts.retain(|part| !part.is_empty() && *part != ".");
-        let field = if parts.is_empty() { unknown.unwrap_or("body").to_owned() } else { parts.join(".") };
-        Invalid::new(field, code, message)
-    })
+    let mut unread: Option<String> = None;
+    let mut pass_over = |path: serde_ignored::Path<'_>| {
+        unread.get_or_insert_with(|| path.to_string());
+    };
+    let read = serde_path_to_error::deserialize(serde_ignored::Deserializer::new(value, &mut pass_over));
+    let value = read.map_err(|error| malformed(at, &error.path().to_string(), &error.into_inner().to_string()))?;
+    match unread {
+        None => Ok(value),
+        Some(path) => {
+            // An optional field shows as a step of its own.
+            let steps: Vec<&str> =
+                [at].into_iter().chain(path.split('.')).filter(|step| !matches!(*step, "" | "?")).collect();
+            let name = steps.last().copied().unwrap_or_default();
+            Err(Invalid::new(steps.join("."), "field_unknown", format!("unknown field `{name}`; leave it out")))
+        }
+    }
+}
+
+fn malformed(at: &str, path: &str, message: &str) -> Invalid {
+    let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+    let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+    let code = if unknown.is_some() {
+        "field_unknown"
+    } else if missing.is_some() {
+        "field_missing"
+    } else {
+        "field_malformed"
+    };
+    let mut parts: Vec<&str> = vec![at, path, missing.unwrap_or_default()];
+    // For an unknown field the path ends with its name already.
+    parts.retain(|part| !part.is_empty() && *part != ".");
+    let field = if parts.is_empty() { unknown.unwrap_or("body").to_owned() } else { parts.join(".") };
+    Invalid::new(field, code, message)
 }
 
 fn decode(segment: &str) -> String {
@@ -248,4 +264,34 @@ fn respond(status: u16, media_type: &'static str, body: String) -> ApiGatewayV2h
     response.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     response.body = Some(Body::Text(body));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use tidepost_core::channel::Channel;
+
+    use super::*;
+
+    #[test]
+    fn unknown_fields_are_refused_at_any_depth_and_named() {
+        let refused = |changes: Value| {
+            let mut channel = json!({"platform": "wechat_mini", "app_id": "a", "secret_ref": "env:A"});
+            channel.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+            from_value::<Channel>(channel, "").err().map(|invalid| (invalid.field, invalid.code))
+        };
+        let unknown = |field: &str| Some((field.to_owned(), "field_unknown".to_owned()));
+        assert_eq!(refused(json!({})), None);
+        assert_eq!(refused(json!({"colour": "red"})), unknown("colour"));
+        assert_eq!(refused(json!({"policy": {"hue": 1}})), unknown("policy.hue"));
+        let callback = json!({"mode": "safe", "token_ref": "env:B", "shape": 1});
+        assert_eq!(refused(json!({"callback": callback})), unknown("callback.shape"));
+        let caps = json!([{"scope": "subscriber", "per": "day", "limit": 5, "unit": 1}]);
+        assert_eq!(refused(json!({"policy": {"caps": caps}})), unknown("policy.caps.0.unit"));
+    }
+
+    #[test]
+    fn the_path_of_a_field_begins_where_its_value_is() {
+        let found = from_value::<Channel>(json!({"platform": "wechat_mini", "app_id": 1}), "channels.2").unwrap_err();
+        assert_eq!((found.field.as_str(), found.code.as_str()), ("channels.2.app_id", "field_malformed"));
+    }
 }

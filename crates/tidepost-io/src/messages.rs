@@ -382,7 +382,8 @@ impl Store {
         let key = Key::new(rollup_partition(channel), hour_text(hour));
         for _ in 0..ROLLUP_TRIES {
             let known: Option<Stored<HourRollup>> = self.get(&key).await?;
-            let rollup = roll_up(&self.receipts(channel, hour).await?);
+            let receipts: Vec<Receipt> = self.query_whole(&Range::all(&receipt_partition(channel, hour))).await?;
+            let rollup = roll_up(&receipts);
             if known.as_ref().map_or(&HourRollup::default(), |known| &known.value) == &rollup {
                 return Ok(());
             }

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::app::App;
 use crate::emf;
 
-/// Starts logging, builds the [`App`] and serves invocations of `service` until Lambda ends the process. Each leaves one line
+/// Starts logging, builds the [`App`], opens its connections and serves invocations of `service` until Lambda ends the process. Each leaves one line
 /// of metrics on standard output.
 ///
 /// # Errors
@@ -22,6 +22,7 @@ where
 {
     log();
     let app = App::from_env().await?;
+    app.warm_up(service).await;
     let handle = &handle;
     lambda_runtime::run(service_fn(|event: LambdaEvent<E>| {
         let app = app.clone();

@@ -15,5 +15,6 @@ mod platform_codes;
 mod proxy;
 mod throttles;
 mod two_hosts;
+mod upgrade;
 mod upkeep;
 mod world;

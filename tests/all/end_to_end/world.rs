@@ -207,13 +207,7 @@ pub struct Shop {
 impl Shop {
     /// Sets both up; `app` and `channel` replace what is usual. Without quota rules and with fast calls unless they say so.
     pub async fn open(api: &Api, sim: &Simulator, folder: &Path, name: &str, app: Value, channel: Value) -> Self {
-        let shop = Self {
-            api: api.clone(),
-            sim: sim.clone(),
-            name: name.to_owned(),
-            app_id: format!("wx{name}"),
-            asked: Arc::default(),
-        };
+        let shop = Self::known(api, sim, name);
         shop.configure(app).await;
         let secret = |name: &str| format!("file:{}", folder.join(name).display());
         let definition = json!({
@@ -232,6 +226,12 @@ impl Shop {
             assert_eq!(api.put(&format!("{path}/templates/{id}"), &template).await.status, 201);
         }
         shop
+    }
+
+    /// One whose channel is there already.
+    pub fn known(api: &Api, sim: &Simulator, name: &str) -> Self {
+        let (api, sim, name) = (api.clone(), sim.clone(), name.to_owned());
+        Self { api, sim, app_id: format!("wx{name}"), name, asked: Arc::default() }
     }
 
     /// Tells the platform of the account; `changes` replace what is usual.

@@ -3,6 +3,8 @@
 //! A fixture is frozen: who changes a shape adds a new fixture beside the old one. That today's code also writes the
 //! newest one makes a change of shape visible here.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -19,6 +21,7 @@ use tidepost_core::receipt::Receipt;
 use tidepost_core::sweep::{Progress, SlotPlan};
 use tidepost_io::campaigns::CampaignRow;
 use tidepost_io::queue::{BulkTask, NowTask, SweepStep, SweepTask};
+use tidepost_io::store::{KINDS, Key, Kind};
 use tidepost_io::sweeps::RangeState;
 
 use super::{read, root};
@@ -37,6 +40,52 @@ fn current<T: DeserializeOwned + Serialize>(path: &str) -> T {
     let value: T = fixture(path);
     assert_eq!(serde_json::to_value(&value).unwrap(), fixture::<Value>(path), "{path} is not what is written today");
     value
+}
+
+/// Names of the files of a folder of fixtures.
+fn names(folder: &str) -> Vec<String> {
+    let files = std::fs::read_dir(root().join("tests/fixtures").join(folder)).unwrap();
+    files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+/// Kinds of the items that releases left.
+fn kinds_of_releases() -> BTreeSet<&'static str> {
+    let releases = names("releases").into_iter().filter(|name| name.ends_with(".json"));
+    let items =
+        releases.flat_map(|name| fixture::<Value>(&format!("releases/{name}"))["items"].as_array().unwrap().clone());
+    let text = |item: &Value, name: &str| item[name]["S"].as_str().unwrap().to_owned();
+    items.map(|item| Kind::of(&Key::new(text(&item, "pk"), text(&item, "sk"))).unwrap().name).collect()
+}
+
+/// A kind has an item in what a release left (`end_to_end::upgrade`), or a fixture of its own.
+#[test]
+fn every_kind_of_item_has_a_fixture() {
+    let (left, single) = (kinds_of_releases(), names("items"));
+    let has_one = |kind: &str| left.contains(kind) || single.iter().any(|name| name.starts_with(&format!("{kind}_v")));
+    let missing: Vec<&str> = KINDS.iter().map(|kind| kind.name).filter(|kind| !has_one(kind)).collect();
+    assert!(missing.is_empty(), "freeze an item of these kinds: {missing:?}");
+}
+
+/// A version of a payload is a variant's name in the source: `queue/now_v1.json` is the fixture of `NowTask`'s "1".
+#[test]
+fn every_version_of_a_payload_has_a_fixture() {
+    let source = read("crates/tidepost-io/src/queue.rs");
+    let mut wanted = BTreeSet::new();
+    for part in source.split("#[serde(tag = \"version\")]\npub enum ").skip(1) {
+        let (name, rest) = part.split_once("Task {").unwrap();
+        let variants = rest.split_once("\n}").unwrap().0;
+        let versions: Vec<&str> =
+            variants.split("#[serde(rename = \"").skip(1).filter_map(|one| one.split('"').next()).collect();
+        assert_eq!(
+            variants.matches("),\n").count() + usize::from(variants.ends_with("),")),
+            versions.len(),
+            "{name}: a variant without a number"
+        );
+        wanted.extend(versions.iter().map(|version| format!("{}_v{version}.json", name.to_lowercase())));
+    }
+    assert!(wanted.len() >= 3, "{wanted:?}");
+    let there: BTreeSet<String> = names("queue").into_iter().collect();
+    assert_eq!(there, wanted);
 }
 
 #[test]

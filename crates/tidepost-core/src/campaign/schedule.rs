@@ -11,7 +11,6 @@ use crate::time::{is_zone, zone};
 
 /// When a campaign starts over.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Schedule {
     /// Minute, hour, day of the month, month, day of the week; names, lists, ranges and steps as in crontab. Where the clock
     /// jumps over a time it starts right after the jump; a time that comes twice starts it once.

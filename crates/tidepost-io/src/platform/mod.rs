@@ -47,6 +47,14 @@ impl Platforms {
         Self { wechat: WechatClient::new(transport, wechat_base_url.to_owned()) }
     }
 
+    /// Opens a connection to each platform that there is an adapter for.
+    ///
+    /// # Errors
+    /// What is in the way.
+    pub async fn open(&self) -> Result<(), String> {
+        self.wechat.open().await
+    }
+
     /// The registry: which implementation a platform has.
     ///
     /// # Errors

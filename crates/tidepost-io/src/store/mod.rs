@@ -1,6 +1,7 @@
 //! The one DynamoDB table: typed items, compare-and-swap, pages.
 
 mod item;
+mod kind;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use thiserror::Error;
 
 pub use item::{Attributes, PK, SK, Stored, TO, TTL};
 use item::{VERSION, encode, next_version, number};
+pub use kind::{KINDS, Kind};
 
 /// Where an item is.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -313,6 +315,15 @@ impl Store {
         range: &Range<'_>,
         consistent: bool,
     ) -> Result<(Vec<Stored<T>>, Option<String>), StoreError> {
+        let (items, next) = self.query_items(range, consistent).await?;
+        Ok((items.into_iter().filter_map(|item| readable(Stored::parse(item))).collect(), next))
+    }
+
+    async fn query_items(
+        &self,
+        range: &Range<'_>,
+        consistent: bool,
+    ) -> Result<(Vec<Attributes>, Option<String>), StoreError> {
         if self.known_empty.as_ref().is_some_and(|known| known.is_empty(range)) {
             return Ok((Vec::new(), None));
         }
@@ -331,8 +342,7 @@ impl Store {
         }
         let answer = query.send().await.map_err(|error| call_error("Query", &error))?;
         let next = answer.last_evaluated_key.and_then(|mut key| item::take_text(&mut key, SK));
-        let items = answer.items.unwrap_or_default().into_iter();
-        Ok((items.filter_map(|item| readable(Stored::parse(item))).collect(), next))
+        Ok((answer.items.unwrap_or_default(), next))
     }
 
     /// Reads all of a range, page by page.
@@ -346,6 +356,25 @@ impl Store {
             let page = self.query(&Range { after: after.as_deref(), ..*range }).await?;
             all.extend(page.items);
             match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(all),
+            }
+        }
+    }
+
+    /// The same where one item that cannot be read must not be passed over: a sum would be stored without it.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails or an item has an unknown form.
+    pub async fn query_whole<T: DeserializeOwned>(&self, range: &Range<'_>) -> Result<Vec<T>, StoreError> {
+        let mut all = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let (items, next) = self.query_items(&Range { after: after.as_deref(), ..*range }, true).await?;
+            for item in items {
+                all.push(Stored::parse(item)?.value);
+            }
+            match next {
                 Some(next) => after = Some(next),
                 None => return Ok(all),
             }

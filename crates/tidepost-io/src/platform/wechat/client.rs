@@ -24,6 +24,8 @@ const TOKEN_PATH: &str = "/cgi-bin/stable_token";
 const TEMPLATES_PATH: &str = "/wxaapi/newtmpl/gettemplate";
 const QUOTA_PATH: &str = "/cgi-bin/openapi/quota/get";
 
+/// How long a connection may take to open before the first invocation: that one can still open it itself.
+const OPENING_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time-out of every call but sending, which has the channel's.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// The largest reply read: 50 templates (A5) are far below.
@@ -152,6 +154,15 @@ impl WechatClient {
     #[must_use]
     pub fn new(transport: Transport, base_url: String) -> Self {
         Self { transport, base_url: base_url.trim_end_matches('/').to_owned() }
+    }
+
+    /// Opens a connection by a request that says nothing; what is answered does not matter.
+    ///
+    /// # Errors
+    /// What is in the way.
+    pub async fn open(&self) -> Result<(), String> {
+        let request = self.transport.http().head(&self.base_url).timeout(OPENING_TIMEOUT);
+        self.transport.call(request).await.map(drop).map_err(|no_reply| no_reply.detail().to_owned())
     }
 
     /// A stable access token (platforms.md A7). Normal mode answers the same token until WeChat renews it;
