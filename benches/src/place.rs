@@ -53,9 +53,12 @@ impl Place {
             now_queue_url: resources.now.url.clone(),
             dead_queue_url: resources.now_dead_letters.url.clone(),
             bulk_queue_url: resources.bulk.url.clone(),
+            bulk_dead_queue_url: resources.bulk_dead_letters.url.clone(),
             sweep_queue_url: resources.sweep.url.clone(),
+            sweep_dead_queue_url: resources.sweep_dead_letters.url.clone(),
             admin_key_ref: None,
             wechat_base_url: simulators.to_owned(),
+            stage: "benches".to_owned(),
         };
         let app = App::new(config, clock, &aws)?;
         let (_, key) = app.store.make_key(Role::Admin, "benchmark", app.clock.now()).await?;

@@ -1,6 +1,7 @@
 //! The rules of the repository itself.
 
 mod fixtures;
+mod metrics;
 mod packages;
 mod readme;
 mod sources;

@@ -58,6 +58,9 @@ fn is_open(asked: &Asked) -> bool {
     !is_over && matches!(asked.answer, Some((202, _)))
 }
 
+/// The address of queues whose dead letters no function looks at by itself.
+const NEVER_ASKED: &str = "http://aws.simulation/never";
+
 /// Lives through one seed.
 pub(crate) async fn live(seed: u64, size: Size, planted: Option<Planted>) -> History {
     let random = Chance::new(seed, 1);
@@ -101,9 +104,12 @@ impl World {
             now_queue_url: Name::Now.url().to_owned(),
             dead_queue_url: Name::Dead.url().to_owned(),
             bulk_queue_url: Name::Bulk.url().to_owned(),
+            bulk_dead_queue_url: NEVER_ASKED.to_owned(),
             sweep_queue_url: Name::Sweep.url().to_owned(),
+            sweep_dead_queue_url: NEVER_ASKED.to_owned(),
             admin_key_ref: Some("secretsmanager:admin".to_owned()),
             wechat_base_url: "http://wechat.simulation".to_owned(),
+            stage: "simulation".to_owned(),
         };
         let app = App::over(platform::transport(&later), config, clock.clone(), &aws.sdk_config());
         let app = App { store: aws.store(), ..app };

@@ -13,6 +13,7 @@ pub mod choice;
 pub mod decide;
 pub mod digest;
 pub mod dispatch;
+pub mod erasure;
 pub mod event;
 pub mod grant;
 pub mod ids;

@@ -5,6 +5,7 @@
 
 mod ahead;
 mod broadcast;
+mod closing;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -16,6 +17,8 @@ use crate::pace::AdaptiveRate;
 use crate::reason::{Reason, ReasonCode};
 use crate::reply::QuotaPeriod;
 use crate::time::{Calendar, Period, fixed_period, plus_milliseconds, plus_seconds};
+
+pub use closing::{Closing, Waiting};
 
 /// Leases that may be open at once on a channel; a debit beyond them is made without an entry.
 pub const LEASES_MAX: usize = 64;
@@ -440,10 +443,11 @@ impl Quota {
         channel.quota_rules.iter().map(view).chain(platforms_own.map(Taken::view)).collect()
     }
 
-    /// Drops windows that no call can be counted in any more, and leases that no call can start under.
+    /// Drops windows that no call can be counted in any more and that were looked at, and leases that no call can start
+    /// under.
     fn forget(&mut self, channel: &Channel, now: Timestamp) {
         let skew = i64::from(channel.skew_milliseconds);
-        let kept_milliseconds = 2 * (channel.closing_band_milliseconds() + skew);
+        let kept_milliseconds = closing::CLOSED_KEPT_MILLISECONDS.max(2 * (channel.closing_band_milliseconds() + skew));
         self.windows.retain(|taken| taken.closes_at * 1_000 + kept_milliseconds > now.as_millisecond());
         self.leases.retain(|lease| lease.use_by + skew > now.as_millisecond());
     }

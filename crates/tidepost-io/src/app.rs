@@ -30,8 +30,12 @@ pub struct App {
     pub dead_queue: DeadQueue,
     /// The queue of campaigns' sends.
     pub bulk_queue: BulkQueue,
+    /// Its dead letters.
+    pub bulk_dead_queue: DeadQueue,
     /// The queue of sweeps.
     pub sweep_queue: SweepQueue,
+    /// Its dead letters.
+    pub sweep_dead_queue: DeadQueue,
     /// The reader of secrets.
     pub secrets: Secrets,
     /// The platforms' clients.
@@ -63,12 +67,16 @@ impl App {
     pub fn over(transport: Transport, config: Config, clock: Clock, aws: &SdkConfig) -> Self {
         let platforms = Platforms::new(transport, &config.wechat_base_url);
         let sqs = aws_sdk_sqs::Client::new(aws);
+        let dead_queue =
+            |url: &str, source_url: &str| DeadQueue::new(sqs.clone(), url.to_owned(), source_url.to_owned());
         Self {
             store: Store::new(dynamodb(aws), config.table.clone()),
             now_queue: NowQueue::new(sqs.clone(), config.now_queue_url.clone()),
-            dead_queue: DeadQueue::new(sqs.clone(), config.dead_queue_url.clone()),
+            dead_queue: dead_queue(&config.dead_queue_url, &config.now_queue_url),
             bulk_queue: BulkQueue::new(sqs.clone(), config.bulk_queue_url.clone()),
-            sweep_queue: SweepQueue::new(sqs, config.sweep_queue_url.clone()),
+            bulk_dead_queue: dead_queue(&config.bulk_dead_queue_url, &config.bulk_queue_url),
+            sweep_queue: SweepQueue::new(sqs.clone(), config.sweep_queue_url.clone()),
+            sweep_dead_queue: dead_queue(&config.sweep_dead_queue_url, &config.sweep_queue_url),
             secrets: Secrets::new(aws),
             platforms,
             config,

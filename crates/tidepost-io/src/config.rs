@@ -13,12 +13,18 @@ pub struct Config {
     pub dead_queue_url: String,
     /// `TIDEPOST_BULK_QUEUE_URL`: the queue of campaigns' sends.
     pub bulk_queue_url: String,
+    /// `TIDEPOST_BULK_DEAD_QUEUE_URL`: that queue's dead letters.
+    pub bulk_dead_queue_url: String,
     /// `TIDEPOST_SWEEP_QUEUE_URL`: the queue of sweeps.
     pub sweep_queue_url: String,
+    /// `TIDEPOST_SWEEP_DEAD_QUEUE_URL`: that queue's dead letters.
+    pub sweep_dead_queue_url: String,
     /// `TIDEPOST_ADMIN_KEY_REF`: a secret reference to the first admin key (optional: stored keys work without it).
     pub admin_key_ref: Option<String>,
     /// `TIDEPOST_WECHAT_BASE_URL`: where WeChat's server API answers.
     pub wechat_base_url: String,
+    /// `TIDEPOST_STAGE`: which deployment the metrics are of, for example the stack's name.
+    pub stage: String,
 }
 
 /// All that is missing from the environment, in one message.
@@ -31,6 +37,9 @@ pub struct ConfigError {
 
 /// WeChat's own address (platforms.md, section A).
 pub const WECHAT_BASE_URL: &str = "https://api.weixin.qq.com";
+
+/// The deployment that says nothing of itself: the local stack.
+pub const STAGE: &str = "local";
 
 impl Config {
     /// Reads the environment; reports everything that is missing together.
@@ -54,9 +63,12 @@ impl Config {
             now_queue_url: required("TIDEPOST_NOW_QUEUE_URL"),
             dead_queue_url: required("TIDEPOST_DEAD_QUEUE_URL"),
             bulk_queue_url: required("TIDEPOST_BULK_QUEUE_URL"),
+            bulk_dead_queue_url: required("TIDEPOST_BULK_DEAD_QUEUE_URL"),
             sweep_queue_url: required("TIDEPOST_SWEEP_QUEUE_URL"),
+            sweep_dead_queue_url: required("TIDEPOST_SWEEP_DEAD_QUEUE_URL"),
             admin_key_ref: variable("TIDEPOST_ADMIN_KEY_REF"),
             wechat_base_url: variable("TIDEPOST_WECHAT_BASE_URL").unwrap_or_else(|| WECHAT_BASE_URL.to_owned()),
+            stage: variable("TIDEPOST_STAGE").unwrap_or_else(|| STAGE.to_owned()),
         };
         if missing.is_empty() { Ok(config) } else { Err(ConfigError { missing }) }
     }
@@ -74,7 +86,9 @@ mod tests {
             "TIDEPOST_NOW_QUEUE_URL",
             "TIDEPOST_DEAD_QUEUE_URL",
             "TIDEPOST_BULK_QUEUE_URL",
+            "TIDEPOST_BULK_DEAD_QUEUE_URL",
             "TIDEPOST_SWEEP_QUEUE_URL",
+            "TIDEPOST_SWEEP_DEAD_QUEUE_URL",
         ];
         assert_eq!(error.missing, missing);
     }
@@ -87,6 +101,6 @@ mod tests {
         })
         .unwrap();
         assert_eq!(config.wechat_base_url, WECHAT_BASE_URL);
-        assert_eq!(config.admin_key_ref, None);
+        assert_eq!((config.stage.as_str(), config.admin_key_ref), (STAGE, None));
     }
 }

@@ -11,6 +11,7 @@ pub mod channels;
 pub mod clock;
 pub mod config;
 pub mod emf;
+pub mod erasure;
 pub mod events;
 pub mod heard;
 pub mod hours;

@@ -4,7 +4,10 @@ use std::marker::PhantomData;
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::DisplayErrorContext;
-use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
+use aws_sdk_sqs::types::{
+    ChangeMessageVisibilityBatchRequestEntry, Message, MessageSystemAttributeName, QueueAttributeName,
+    SendMessageBatchRequestEntry,
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -177,44 +180,97 @@ impl<T: Serialize> TaskQueue<T> {
     }
 }
 
-/// What could not be handled, of the queue of single messages.
+/// What could not be handled, of one queue.
 #[derive(Clone, Debug)]
 pub struct DeadQueue {
     client: Client,
     url: String,
+    source_url: String,
 }
 
 /// One dead letter.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Letter {
-    /// The task, where it can be read.
-    pub task: Option<MessageTask>,
-    handle: String,
+    /// SQS's id of the message, the same as on the queue that it came from.
+    pub id: String,
+    /// The task, as it was queued. It may name people: not for logs.
+    pub body: String,
+    /// When it was first queued.
+    pub sent_at: Option<Timestamp>,
+    /// How often it was received, looks at the dead letters included.
+    pub receives: Option<u32>,
+    /// By which SQS knows this look at it.
+    pub handle: String,
 }
 
 /// How long a letter that was looked at is hidden from others, in seconds: shorter than the time to the next look.
 const LETTER_HIDDEN_SECONDS: i32 = 30;
 
 impl DeadQueue {
-    /// The queue at `url`.
+    /// The queue at `url`, where SQS moves what could not be handled from `source_url`.
     #[must_use]
-    pub fn new(client: Client, url: String) -> Self {
-        Self { client, url }
+    pub fn new(client: Client, url: String, source_url: String) -> Self {
+        Self { client, url, source_url }
     }
 
-    /// Some of the letters, at most 10; none when there are none that nobody has looked at of late.
+    /// Some of the letters, at most 10; none when there are none that nobody has looked at of late. They are hidden for half
+    /// a minute, or until they are [put back](Self::put_back).
+    ///
+    /// With `wait_seconds` of at least 1 all of the queue is asked, otherwise a part of it may be missed (SQS, 'Short and
+    /// long polling').
     ///
     /// # Errors
     /// [`QueueError`] when SQS fails.
-    pub async fn look(&self) -> Result<Vec<Letter>, QueueError> {
+    pub async fn look(&self, wait_seconds: i32) -> Result<Vec<Letter>, QueueError> {
         let receive = self.client.receive_message().queue_url(&self.url).visibility_timeout(LETTER_HIDDEN_SECONDS);
-        let answer = receive.max_number_of_messages(10).send().await.map_err(|error| failed(&error))?;
-        let letter = |message: aws_sdk_sqs::types::Message| {
-            let task = serde_json::from_str(message.body.as_deref().unwrap_or_default());
-            let task = task.ok().map(|NowTask::V1(task)| task);
-            Letter { task, handle: message.receipt_handle.unwrap_or_default() }
-        };
+        let receive = receive.message_system_attribute_names(MessageSystemAttributeName::All);
+        let receive = receive.max_number_of_messages(10).wait_time_seconds(wait_seconds);
+        let answer = receive.send().await.map_err(|error| failed(&error))?;
         Ok(answer.messages.unwrap_or_default().into_iter().map(letter).collect())
+    }
+
+    /// How many letters there are, about: SQS counts with a delay. Hidden ones are included.
+    ///
+    /// # Errors
+    /// [`QueueError`] when SQS fails.
+    pub async fn count(&self) -> Result<u64, QueueError> {
+        let names = [
+            QueueAttributeName::ApproximateNumberOfMessages,
+            QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+        ];
+        let call = self.client.get_queue_attributes().queue_url(&self.url);
+        let answer = call.set_attribute_names(Some(names.to_vec())).send().await.map_err(|error| failed(&error))?;
+        let counts = answer.attributes.unwrap_or_default();
+        Ok(names.iter().filter_map(|name| counts.get(name)?.parse::<u64>().ok()).sum())
+    }
+
+    /// Lets others see letters again that were looked at.
+    ///
+    /// # Errors
+    /// [`QueueError`] when SQS fails; they are seen again after half a minute then.
+    pub async fn put_back(&self, letters: &[Letter]) -> Result<(), QueueError> {
+        for chunk in letters.chunks(BATCH_MAX) {
+            let entries = chunk.iter().enumerate().map(|(index, letter)| {
+                let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(index.to_string());
+                let entry = entry.receipt_handle(&letter.handle).visibility_timeout(0).build();
+                entry.map_err(|error| QueueError(error.to_string()))
+            });
+            let entries = entries.collect::<Result<Vec<_>, _>>()?;
+            let change = self.client.change_message_visibility_batch().queue_url(&self.url);
+            change.set_entries(Some(entries)).send().await.map_err(|error| failed(&error))?;
+        }
+        Ok(())
+    }
+
+    /// Sends a letter's task to the queue that it came from, then deletes the letter: what is in between is done twice,
+    /// which every task allows.
+    ///
+    /// # Errors
+    /// [`QueueError`] when SQS fails; the task may be queued all the same.
+    pub async fn redrive(&self, letter: &Letter) -> Result<(), QueueError> {
+        let send = self.client.send_message().queue_url(&self.source_url).message_body(&letter.body);
+        send.send().await.map_err(|error| failed(&error))?;
+        self.discard(letter).await
     }
 
     /// Deletes a letter.
@@ -224,6 +280,19 @@ impl DeadQueue {
     pub async fn discard(&self, letter: &Letter) -> Result<(), QueueError> {
         let delete = self.client.delete_message().queue_url(&self.url).receipt_handle(&letter.handle);
         delete.send().await.map(drop).map_err(|error| failed(&error))
+    }
+}
+
+fn letter(message: Message) -> Letter {
+    use MessageSystemAttributeName::{ApproximateReceiveCount, SentTimestamp};
+    let attributes = message.attributes.unwrap_or_default();
+    let number = |name: &MessageSystemAttributeName| attributes.get(name)?.parse::<i64>().ok();
+    Letter {
+        id: message.message_id.unwrap_or_default(),
+        body: message.body.unwrap_or_default(),
+        sent_at: number(&SentTimestamp).and_then(|at| Timestamp::from_millisecond(at).ok()),
+        receives: number(&ApproximateReceiveCount).and_then(|count| u32::try_from(count).ok()),
+        handle: message.receipt_handle.unwrap_or_default(),
     }
 }
 

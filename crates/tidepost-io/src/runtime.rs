@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 use crate::app::App;
 use crate::emf;
 
-/// Starts logging, builds the [`App`], opens its connections and serves invocations of `service` until Lambda ends the process. Each leaves one line
-/// of metrics on standard output.
+/// Starts logging, builds the [`App`], opens its connections and serves invocations of `service` until Lambda ends the
+/// process. Each leaves its metrics on standard output.
 ///
 /// # Errors
 /// When the environment is incomplete or Lambda's runtime API fails.
@@ -28,8 +28,9 @@ where
         let app = app.clone();
         async move {
             let clock = app.clock.clone();
-            let (result, line) = emf::observed(service, handle(app, event.payload)).await;
-            println!("{}", line.json(clock.now()));
+            let stage = app.config.stage.clone();
+            let (result, measured) = emf::observed(service, handle(app, event.payload)).await;
+            measured.lines(&stage, clock.now()).iter().for_each(|line| println!("{line}"));
             result
         }
     }))

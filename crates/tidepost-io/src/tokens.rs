@@ -6,6 +6,7 @@ use tidepost_core::time::plus_seconds;
 use tidepost_core::token::{TokenState, TokenStep};
 
 use crate::app::App;
+use crate::emf::{self, Metric};
 use crate::platform::Adapter;
 use crate::platform::wechat::client::{Token, TokenError};
 use crate::secret::Secret;
@@ -65,7 +66,7 @@ impl App {
                 }
                 TokenStep::Fetch { leased, force } => {
                     if let Swap::Done(leased) = self.store.swap(&key, stored.as_ref(), leased, None).await? {
-                        self.fetch_token(&key, channel, &leased, force, rejected).await?;
+                        self.fetch_token(id, channel, &leased, force, rejected).await?;
                     }
                 }
             }
@@ -74,7 +75,7 @@ impl App {
 
     async fn fetch_token(
         &self,
-        key: &Key,
+        id: &str,
         channel: &Channel,
         leased: &Stored<TokenState>,
         force: bool,
@@ -88,9 +89,12 @@ impl App {
                 rejected.map(Secret::expose),
                 self.clock.now(),
             ),
-            Err(error) => leased.value.not_fetched(error.to_string()),
+            Err(error) => {
+                emf::count_of(id, Metric::TokenFailures, 1);
+                leased.value.not_fetched(error.to_string())
+            }
         };
-        self.store.swap(key, Some(leased), next, None).await?;
+        self.store.swap(&key(id), Some(leased), next, None).await?;
         fetched.map(drop)
     }
 

@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{campaign, channel, demo, key, message, metrics, quota, send, stores, subscriber, template, up};
+use crate::commands::{
+    campaign, channel, demo, dlq, key, message, metrics, quota, send, stores, subscriber, template, up,
+};
 
 /// Subscription messages at the edge of quota windows: the local stack and the client of its API.
 #[derive(Debug, Parser)]
@@ -62,6 +64,9 @@ pub enum Command {
     /// Subscribers
     #[command(subcommand, visible_alias = "subscribers")]
     Subscriber(subscriber::Command),
+    /// Dead letters: what the queues gave up on
+    #[command(subcommand)]
+    Dlq(dlq::Command),
 }
 
 #[cfg(test)]

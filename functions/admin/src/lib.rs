@@ -1,7 +1,7 @@
-//! `admin`: channels, templates, keys, and what is known of people.
+//! `admin`: channels, templates, keys, dead letters, and what is known of people.
 
 mod channels;
-mod erasure;
+mod dead_letters;
 mod held_back;
 mod keys;
 mod list;
@@ -29,6 +29,7 @@ async fn route(app: &App, request: &Request) -> Answer {
         ("POST", ["v1", "keys"]) => keys::make(app, request).await,
         ("GET", ["v1", "keys"]) => keys::list(app, request).await,
         ("DELETE", ["v1", "keys", key]) => keys::drop(app, request, key).await,
+        (_, ["v1", "dead-letters", ..]) => dead_letters::route(app, request).await,
         ("GET", ["v1", "channels"]) => channels::list(app, request).await,
         ("PUT", ["v1", "channels", channel]) => channels::put(app, request, channel).await,
         ("GET", ["v1", "channels", channel]) => channels::get(app, request, channel).await,

@@ -13,9 +13,10 @@ use tidepost_core::template::{Template, TemplateKind};
 use tidepost_io::app::App;
 use tidepost_io::auth::Right;
 use tidepost_io::channels::ChannelState;
+use tidepost_io::erasure;
 use tidepost_io::http::{Answer, Problem, Request, json as answer};
 
-use crate::{erasure, held_back, profiles};
+use crate::{held_back, profiles};
 
 /// Routes below `/v1/channels/{channel}/subscribers`.
 pub async fn route(app: &App, request: &Request, channel: &str) -> Answer {

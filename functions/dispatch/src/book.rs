@@ -13,7 +13,7 @@ use tidepost_core::receipt::{CampaignGroup, Entry, Receipt, RecipientEntry, reci
 use tidepost_core::time::hour_of;
 use tidepost_io::app::App;
 use tidepost_io::clock::{Clock, random};
-use tidepost_io::emf;
+use tidepost_io::emf::{self, Metric};
 use tokio::sync::Notify;
 
 use crate::plan::{Candidate, Won};
@@ -119,10 +119,10 @@ impl Book {
     pub fn report(self, channel: &str) {
         let counts = self.counts.into_inner().unwrap_or_else(PoisonError::into_inner);
         let count = |outcome: Outcome| counts.get(&outcome).copied().unwrap_or(0);
-        emf::count("delivered", count(Outcome::Delivered));
-        emf::count("refused", count(Outcome::Refused));
-        emf::count("failed", count(Outcome::Failed));
-        emf::count("unknown", count(Outcome::Unknown));
+        emf::count(Metric::Delivered, count(Outcome::Delivered));
+        emf::count(Metric::Refused, count(Outcome::Refused));
+        emf::count(Metric::Failed, count(Outcome::Failed));
+        emf::count(Metric::Unknown, count(Outcome::Unknown));
         tracing::info!(
             channel,
             delivered = count(Outcome::Delivered),

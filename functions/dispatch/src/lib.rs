@@ -45,7 +45,7 @@ pub async fn handle(app: &App, event: SqsEvent) -> Result<SqsBatchResponse, Erro
     let flights = batch.flights.into_iter().map(|(record, flight)| async move {
         let flown = bulk::run(app, &flight, in_flight).await;
         flown.err().map(|error| {
-            tracing::warn!(channel = flight.channel, %error, "a flight goes back to the queue");
+            tracing::warn!(channel = flight.channel, record, %error, "a flight goes back to the queue");
             record
         })
     });

@@ -9,6 +9,7 @@ use tidepost_core::time::plus_seconds;
 use tidepost_io::app::App;
 use tidepost_io::brakes::ChannelBrake;
 use tidepost_io::campaigns::{CampaignRow, Changed};
+use tidepost_io::emf::{self, Metric};
 use tidepost_io::events::Complaint;
 use tidepost_io::store::StoreError;
 
@@ -100,6 +101,7 @@ async fn pause(
     });
     match changed.await? {
         Changed::Done(_) => {
+            emf::count_of(channel, Metric::BrakeEngaged, 1);
             tracing::error!(channel, campaign = %id, detail = because.detail, "the brake paused a campaign");
         }
         // Somebody was faster: it does not run any more.

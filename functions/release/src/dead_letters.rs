@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use tidepost_core::recover::{DeadLetter, dead_letter};
 use tidepost_io::app::App;
-use tidepost_io::queue::{Letter, MessageTask};
+use tidepost_io::queue::{Letter, MessageTask, NowTask};
 use tidepost_io::store::StoreError;
 
 use crate::recovery::end;
@@ -16,19 +16,19 @@ pub async fn settle(app: &App) -> Result<(), String> {
     let mut unreadable = 0;
     let mut failed = Vec::new();
     for _ in 0..LOOKS_MAX {
-        let letters = app.dead_queue.look().await.map_err(|error| error.to_string())?;
+        let letters = app.dead_queue.look(0).await.map_err(|error| error.to_string())?;
         if letters.is_empty() {
             break;
         }
         for letter in letters {
-            match &letter.task {
-                None => unreadable += 1,
-                Some(task) => failed.extend(settle_one(app, &letter, task).await.err()),
+            match serde_json::from_str(&letter.body) {
+                Err(_) => unreadable += 1,
+                Ok(NowTask::V1(task)) => failed.extend(settle_one(app, &letter, &task).await.err()),
             }
         }
     }
     if unreadable > 0 {
-        tracing::error!(unreadable, "dead letters cannot be read; look at them and delete them from the queue");
+        tracing::error!(unreadable, "dead letters cannot be read; look at them with `tidepost dlq list`");
     }
     if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
 }

@@ -1,16 +1,19 @@
-//! `release`, once a minute: sets sweeps of campaigns going, brings back what waited, asks after what got lost, and keeps
-//! channels up to date.
+//! `release`, once a minute: sets sweeps of campaigns going, brings back what waited, asks after what got lost, keeps channels
+//! up to date, and tells what became of windows.
 
 mod campaigns;
 mod dead_letters;
 mod recovery;
 mod upkeep;
 mod waiting;
+mod windows;
 
 use aws_lambda_events::eventbridge::EventBridgeEvent;
 use lambda_runtime::Error;
 use serde_json::Value;
 use tidepost_io::app::App;
+use tidepost_io::emf::{self, Metric};
+use tidepost_io::erasure;
 
 /// Runs one tick. One part that fails does not stop the others.
 ///
@@ -30,11 +33,20 @@ pub async fn handle(app: &App, event: EventBridgeEvent<Value>) -> Result<(), Err
         recovery::walk(app, queue_is_lost),
         campaigns::sweep(app)
     );
-    let parts = [reopened, buried, synced, released, recovered, swept];
+    // What is only counted comes last.
+    let (noted, erased) = futures::join!(windows::note_closed(app), finish_erasures(app));
+    let parts = [reopened, buried, synced, released, recovered, swept, noted, erased];
     let failed: Vec<String> = parts.into_iter().filter_map(Result::err).collect();
     if failed.is_empty() {
         return Ok(());
     }
     tracing::error!(failed = failed.join("; "), "a tick did not finish");
     Err(failed.join("; ").into())
+}
+
+/// Finishes what `admin` began, and tells what is left.
+async fn finish_erasures(app: &App) -> Result<(), String> {
+    let left = erasure::finish(app).await.map_err(|error| error.to_string())?;
+    emf::count_of_all(Metric::ErasureBacklog, left.try_into().unwrap_or(u64::MAX));
+    Ok(())
 }

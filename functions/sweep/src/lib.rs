@@ -22,9 +22,10 @@ pub async fn handle(app: &App, event: SqsEvent) -> Result<SqsBatchResponse, Erro
     let mut response = SqsBatchResponse::default();
     for record in event.records {
         if let Err(error) = step(app, record.body.as_deref().unwrap_or_default()).await {
-            tracing::warn!(%error, "a step of a sweep goes back to the queue");
+            let record = record.message_id.unwrap_or_default();
+            tracing::warn!(record, %error, "a step of a sweep goes back to the queue");
             let mut failure = BatchItemFailure::default();
-            failure.item_identifier = record.message_id.unwrap_or_default();
+            failure.item_identifier = record;
             response.batch_item_failures.push(failure);
         }
     }

@@ -9,12 +9,12 @@ use tidepost::stack::aws::sdk_config;
 use super::world::{NOON, SHIPPED, Shop, World, at, id, until};
 
 /// What is on the queue of single messages for a message.
-fn task(id: &str, openid: &str, deadline: Timestamp) -> String {
+pub fn task(id: &str, openid: &str, deadline: Timestamp) -> String {
     json!({"version": "1", "id": id, "to": {"channel": "letters", "openid": openid}, "not_after": deadline}).to_string()
 }
 
 /// A message that nobody knows of any more but its row: its parked row is lost.
-async fn lost_message(world: &World, shop: &Shop, openid: &str, deadline: Timestamp) -> String {
+pub async fn lost_message(world: &World, shop: &Shop, openid: &str, deadline: Timestamp) -> String {
     shop.grant(openid, SHIPPED).await;
     let times = json!({"not_before": deadline - 1.minute(), "deadline": deadline});
     let id = id(&shop.ask(openid, SHIPPED, times).await);

@@ -1,5 +1,6 @@
 //! The whole path over real HTTP, on the embedded stack. What happened is read from the simulator, never from the core.
 
+mod alarms;
 mod callback;
 mod campaign_api;
 mod campaign_crash;

@@ -20,6 +20,7 @@ use tidepost_core::reason::ReasonCode;
 use tidepost_core::receipt::Receipt;
 use tidepost_core::sweep::{Progress, SlotPlan};
 use tidepost_io::campaigns::CampaignRow;
+use tidepost_io::erasure::Erasure;
 use tidepost_io::queue::{BulkTask, NowTask, SweepStep, SweepTask};
 use tidepost_io::store::{KINDS, Key, Kind};
 use tidepost_io::sweeps::RangeState;
@@ -177,6 +178,13 @@ fn the_first_quota() {
     assert!(quota.holds("0102030405060708"));
     let back = quota.give_back("0102030405060708", 5).unwrap();
     assert!(!back.holds("0102030405060708"));
+}
+
+#[test]
+fn the_first_erasure() {
+    let erasure: Erasure = current("items/erasure_v1.json");
+    assert_eq!(erasure.who, SubscriberId::new("shop", "oUSER0001"));
+    assert_eq!(erasure.begun_at.to_string(), "2026-11-21T04:00:00Z");
 }
 
 #[test]

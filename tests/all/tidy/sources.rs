@@ -26,7 +26,7 @@ fn shipped(text: &str) -> &str {
     text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default()
 }
 
-fn shipped_sources(folders: &[&str]) -> Vec<(String, String)> {
+pub fn shipped_sources(folders: &[&str]) -> Vec<(String, String)> {
     let is_shipped = |path: &str| {
         path.ends_with(".rs")
             && folders.iter().any(|folder| path.starts_with(folder))

@@ -3,6 +3,7 @@
 pub mod campaign;
 pub mod channel;
 pub mod demo;
+pub mod dlq;
 mod import;
 mod input;
 pub mod key;
@@ -83,6 +84,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Quota(args) => args.run().await,
         Command::Metrics(args) => args.run().await,
         Command::Subscriber(command) => command.run().await,
+        Command::Dlq(command) => command.run().await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

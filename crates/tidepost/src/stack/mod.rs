@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use tidepost_io::app::App;
 use tidepost_io::clock::Clock;
-use tidepost_io::config::{Config, WECHAT_BASE_URL};
+use tidepost_io::config::{Config, STAGE, WECHAT_BASE_URL};
 use tidepost_io::secret::Secret;
 use tokio::sync::watch;
 
@@ -147,9 +147,12 @@ impl Stack {
             now_queue_url: resources.now.url.clone(),
             dead_queue_url: resources.now_dead_letters.url.clone(),
             bulk_queue_url: resources.bulk.url.clone(),
+            bulk_dead_queue_url: resources.bulk_dead_letters.url.clone(),
             sweep_queue_url: resources.sweep.url.clone(),
+            sweep_dead_queue_url: resources.sweep_dead_letters.url.clone(),
             admin_key_ref: Some(first_key.reference.clone()),
             wechat_base_url: simulators_url.clone().unwrap_or(options.wechat_base_url),
+            stage: STAGE.to_owned(),
         };
         let app = App::new(config, clock.clone(), &sdk).map_err(|error| StackError::App(error.to_string()))?;
         let sqs = aws_sdk_sqs::Client::new(&sdk);

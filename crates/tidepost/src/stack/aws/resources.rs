@@ -48,8 +48,12 @@ pub struct Resources {
     pub now_dead_letters: Queue,
     /// The queue of campaigns' sends.
     pub bulk: Queue,
+    /// Its dead letters.
+    pub bulk_dead_letters: Queue,
     /// The queue of sweeps.
     pub sweep: Queue,
+    /// Its dead letters.
+    pub sweep_dead_letters: Queue,
 }
 
 /// One queue.
@@ -76,9 +80,9 @@ pub async fn create(aws: &SdkConfig, settings: QueueSettings) -> Result<Resource
     expire(&dynamodb).await.map_err(at("the table's expiry"))?;
     let (now, now_dead_letters) = create_pair(&sqs, NOW_QUEUE, settings).await.map_err(at("the queue"))?;
     let bulk_settings = QueueSettings { visibility_seconds: BULK_VISIBILITY_SECONDS, ..settings };
-    let (bulk, _) = create_pair(&sqs, BULK_QUEUE, bulk_settings).await.map_err(at("the bulk queue"))?;
-    let (sweep, _) = create_pair(&sqs, SWEEP_QUEUE, settings).await.map_err(at("the sweep queue"))?;
-    Ok(Resources { now, now_dead_letters, bulk, sweep })
+    let (bulk, bulk_dead_letters) = create_pair(&sqs, BULK_QUEUE, bulk_settings).await.map_err(at("the bulk queue"))?;
+    let (sweep, sweep_dead_letters) = create_pair(&sqs, SWEEP_QUEUE, settings).await.map_err(at("the sweep queue"))?;
+    Ok(Resources { now, now_dead_letters, bulk, bulk_dead_letters, sweep, sweep_dead_letters })
 }
 
 /// A queue and its dead letters.

@@ -3,6 +3,7 @@
 use lambda_runtime::Error;
 use thiserror::Error;
 use tidepost_io::clock::Clock;
+use tidepost_io::config::STAGE;
 use tidepost_io::emf;
 
 use crate::stack::host::activity::{Activity, Work};
@@ -33,9 +34,11 @@ pub(super) async fn invoke<T: Send + 'static>(
     let guard = activity.begin(Work::Invocation);
     let mut task = tokio::spawn(async move {
         let _guard = guard;
-        let (result, line) = emf::observed(function, handler).await;
+        let (result, measured) = emf::observed(function, handler).await;
         // In the log: standard output is the command's own.
-        tracing::info!(target: "tidepost::metrics", metrics = %line.json(Clock::system().now()));
+        for line in measured.lines(STAGE, Clock::system().now()) {
+            tracing::info!(target: "tidepost::metrics", metrics = %line);
+        }
         result
     });
     let result = tokio::select! {

@@ -54,6 +54,8 @@ mod tests {
             ("/v1/channels/shop", "admin"),
             ("/v1/channels/shop/subscribers/o1/preferences", "admin"),
             ("/v1/keys", "admin"),
+            ("/v1/dead-letters", "admin"),
+            ("/v1/dead-letters/redrive", "admin"),
             ("/v1/nothing", "admin"),
             ("/healthz", "health"),
             ("/callbacks", "unknown"),

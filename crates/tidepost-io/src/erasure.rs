@@ -1,28 +1,98 @@
-//! Erasing a person: what was written to them, who they are, what is known of them.
+//! Erasing a person: what was written to them, who they are, what is known of them. An erasure is noted before it begins, so
+//! that one whose function died is finished by release.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tidepost_core::erasure::{Begun, begun, is_telling, stripped};
 use tidepost_core::ids::{MessageId, SubscriberId};
 use tidepost_core::message::{Message, Standing};
-use tidepost_core::outcome::Ending;
 use tidepost_core::person::{Person, Subscriber};
-use tidepost_core::reason::{Reason, ReasonCode};
 use tidepost_core::receipt::{Entry, Receipt};
 use tidepost_core::sends::RecentSend;
-use tidepost_io::app::App;
-use tidepost_io::settling::Settling;
-use tidepost_io::store::StoreError;
+use tidepost_core::time::plus_seconds;
+
+use crate::app::App;
+use crate::ledger::TOMBSTONE_SECONDS;
+use crate::settling::Settling;
+use crate::store::{Key, Range, Store, StoreError};
 
 /// Message rows changed at a time.
 const CONCURRENCY: usize = 16;
+
+/// The partition of erasures that are not finished.
+const UNFINISHED: &str = "X";
+
+/// An erasure that was begun.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Erasure {
+    /// Who.
+    #[serde(rename = "w")]
+    pub who: SubscriberId,
+    /// When it was begun.
+    #[serde(rename = "a")]
+    pub begun_at: Timestamp,
+}
+
+fn key(id: &SubscriberId) -> Key {
+    Key::new(UNFINISHED, format!("{}#{}", id.channel, id.openid))
+}
+
+impl Store {
+    async fn note_erasure(&self, erasure: &Erasure) -> Result<(), StoreError> {
+        // The first of several stays: it is as old as the wish.
+        let expires_at = plus_seconds(erasure.begun_at, TOMBSTONE_SECONDS);
+        self.put_new(&key(&erasure.who), erasure, Some(expires_at)).await.map(drop)
+    }
+
+    async fn unfinished_erasures(&self) -> Result<Vec<Erasure>, StoreError> {
+        let all = self.query_all(&Range::all(UNFINISHED)).await?;
+        Ok(all.into_iter().map(|(_, erasure)| erasure).collect())
+    }
+}
 
 /// Erases `person`, who is `id`, and returns the channels they were on.
 ///
 /// The message rows go first: they are found by what the person's own item remembers. Messages that were never reserved
 /// are not found so; dispatch and the walk over the messages end those.
+///
+/// # Errors
+/// [`StoreError`] when DynamoDB fails: [`finish`] goes on with it then.
 pub async fn erase(app: &App, id: &SubscriberId, person: &Person) -> Result<BTreeSet<String>, StoreError> {
+    app.store.note_erasure(&Erasure { who: id.clone(), begun_at: app.clock.now() }).await?;
+    let channels = carry_out(app, id, person).await?;
+    app.store.delete(&key(id)).await?;
+    Ok(channels)
+}
+
+/// Finishes erasures whose function died, and returns how many are left that should be finished by now.
+///
+/// # Errors
+/// [`StoreError`] when DynamoDB fails before the first of them is read.
+pub async fn finish(app: &App) -> Result<usize, StoreError> {
+    let mut left = 0;
+    for erasure in app.store.unfinished_erasures().await? {
+        if let Err(error) = finish_one(app, &erasure).await {
+            tracing::error!(channel = erasure.who.channel, %error, "an erasure could not be finished; it is tried again");
+            left += 1;
+        }
+    }
+    Ok(left)
+}
+
+async fn finish_one(app: &App, Erasure { who, begun_at }: &Erasure) -> Result<(), StoreError> {
+    let entry = app.store.person(who).await?;
+    match begun(entry.person(), *begun_at, app.clock.now()) {
+        Begun::Leave => return Ok(()),
+        Begun::GoOn => drop(carry_out(app, who, entry.person()).await?),
+        Begun::Done => {}
+    }
+    app.store.delete(&key(who)).await
+}
+
+async fn carry_out(app: &App, id: &SubscriberId, person: &Person) -> Result<BTreeSet<String>, StoreError> {
     strip(app, person).await?;
     let was = app.store.erase(id, app.clock.now()).await?;
     // What was sent or learnt since the first look.
@@ -72,67 +142,4 @@ async fn strip_message(app: &App, send: &RecentSend, message: &Message) -> Resul
         app.store.put_late_receipt(&message.channel, send.hour(), send.nonce, &receipt).await?;
     }
     app.store.rewrite_message(send.id, &row).await
-}
-
-/// Whether a row still says what was written, or depends on the person's memory to tell what became of it.
-fn is_telling(message: &Message) -> bool {
-    let is_open = !matches!(message.standing(), Standing::Ended { .. });
-    is_open || message.page.is_some() || !message.data.is_empty()
-}
-
-/// The row of a reserved message without what it said. Its outcome is written down: the memory of the reservation, by
-/// which the receipt is found, goes with the person.
-fn stripped(message: &Message, receipt: Option<Entry>) -> Message {
-    match (message.standing(), receipt) {
-        (Standing::Ended { ending, .. }, Some(entry)) if entry.ending.outranks(ending) => {
-            message.ended(entry.ending, Some(entry.at))
-        }
-        (Standing::Ended { .. }, _) => Message { data: BTreeMap::new(), page: None, ..message.clone() },
-        (_, Some(entry)) => message.ended(entry.ending, Some(entry.at)),
-        (_, None) => {
-            let reason = Reason::new(ReasonCode::Crash, "the person was erased before an outcome was noted");
-            message.ended(Ending::because(reason, None), None)
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tidepost_core::message::MessageRequest;
-    use tidepost_core::outcome::{Outcome, PlatformWord};
-    use tidepost_core::template::Template;
-
-    use super::*;
-
-    fn message() -> Message {
-        let template: Template = serde_json::from_str(r#"{"title":"发货","fields":[{"key":"thing1"}]}"#).unwrap();
-        let request = r#"{"channel":"shop","openid":"o1","template":"T","data":{"thing1":"咖啡"},"page":"pages/a"}"#;
-        let request: MessageRequest = serde_json::from_str(request).unwrap();
-        request.accept(&template, "hash".into(), "2026-11-21T10:00:00Z".parse().unwrap()).unwrap()
-    }
-
-    fn receipt(ending: Ending) -> Entry {
-        let at = "2026-11-21T10:00:01Z".parse().unwrap();
-        Entry { id: MessageId::derive("shop", "k", "1", at), at, ending }
-    }
-
-    fn outcome(message: &Message) -> Outcome {
-        match message.standing() {
-            Standing::Ended { ending, .. } => ending.outcome,
-            other => panic!("not ended: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn what_was_written_goes_and_the_outcome_stays() {
-        let word = PlatformWord { code: 0, message: "ok".into(), message_id: None };
-        let delivered = stripped(&message(), Some(receipt(Ending::delivered(word.clone()))));
-        assert_eq!(outcome(&delivered), Outcome::Delivered);
-        assert!(!is_telling(&delivered));
-        let in_flight = stripped(&message(), None);
-        assert_eq!(outcome(&in_flight), Outcome::Unknown);
-        assert!(!is_telling(&in_flight));
-        let known_better = stripped(&in_flight, Some(receipt(Ending::delivered(word))));
-        assert_eq!(outcome(&known_better), Outcome::Delivered);
-    }
 }

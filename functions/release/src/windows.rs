@@ -1,0 +1,94 @@
+//! Windows that closed: what was taken beyond their limits, and what stayed unused while people of campaigns waited.
+
+use jiff::Timestamp;
+use tidepost_core::campaign::Pace;
+use tidepost_core::channel::Channel;
+use tidepost_core::ids::{CampaignId, MessageId};
+use tidepost_core::pace::open_seconds;
+use tidepost_core::quota::{Closing, Quota, Waiting};
+use tidepost_core::time::{Period, fixed_period, plus_milliseconds, plus_seconds};
+use tidepost_io::app::App;
+use tidepost_io::campaigns::CampaignRow;
+use tidepost_io::emf::{self, Metric};
+use tidepost_io::store::StoreError;
+use tidepost_io::sweeps::RangeState;
+
+/// How often a tick comes, in seconds.
+const TICK_SECONDS: u32 = 60;
+
+/// Notes what became of the windows that closed in the minute before the last full one: by now their last calls are through,
+/// and what these did not use was given back. Each minute has one tick, so each window is noted once.
+pub async fn note_closed(app: &App) -> Result<(), String> {
+    let until = plus_seconds(fixed_period(TICK_SECONDS, app.clock.now()).opens_at, -i64::from(TICK_SECONDS));
+    let channels = app.store.channels().await.map_err(|error| error.to_string())?;
+    let mut failed = Vec::new();
+    for (id, channel) in &channels {
+        failed.extend(note_of(app, id, channel, until).await.err().map(|error| format!("windows of {id}: {error}")));
+    }
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
+}
+
+async fn note_of(app: &App, id: &str, channel: &Channel, until: Timestamp) -> Result<(), StoreError> {
+    let from = plus_seconds(until, -i64::from(TICK_SECONDS));
+    if Quota::default().closings(channel, from, until).is_empty() {
+        return Ok(());
+    }
+    let quota = app.store.quota_of_late(id).await?;
+    for closing in quota.closings(channel, from, until) {
+        let unused = if closing.has_room() { unused(app, id, channel, &quota, &closing).await? } else { 0 };
+        emf::count_of(id, Metric::Overshoot, closing.overshoot.into());
+        emf::count_of(id, Metric::UnusedUnits, unused);
+    }
+    Ok(())
+}
+
+/// A campaign that spends as fast as it can, and those who waited for it.
+struct Demand {
+    row: CampaignRow,
+    occurrence: Period,
+    people: u64,
+}
+
+async fn unused(app: &App, id: &str, channel: &Channel, quota: &Quota, closing: &Closing) -> Result<u64, StoreError> {
+    let before = plus_milliseconds(closing.at, -1);
+    let (running, health) = futures::try_join!(app.store.live_campaigns(id, before), app.store.health(id))?;
+    let may_send = |(campaign, row): &(CampaignId, CampaignRow)| {
+        row.campaign.pace == Pace::Fast && quota.holds_broadcast(channel, *campaign, before)
+    };
+    let running: Vec<(CampaignId, CampaignRow)> = running.into_iter().filter(may_send).collect();
+    if running.is_empty() || health.is_banned(before) {
+        return Ok(0);
+    }
+    let progress = app.store.progress(id).await?.map(|stored| stored.value).unwrap_or_default();
+    let Some(roster) = progress.roster else { return Ok(0) };
+    let states = app.store.range_states(id, &roster).await?;
+    let demand = |(campaign, row): (CampaignId, CampaignRow)| {
+        let occurrence = row.campaign.occurrence(campaign, before)?;
+        let people = waited(&states, occurrence.id.offer_id(), closing.at);
+        (people > 0).then_some(Demand { row, occurrence: occurrence.period, people })
+    };
+    let demands: Vec<Demand> = running.into_iter().filter_map(demand).collect();
+    Ok(closing.unused(|window| demands.iter().map(|demand| demand.within(channel, window)).collect()))
+}
+
+/// How many were on the roster for an offer at `at`: those who still are, and those who were handed out for later slots.
+fn waited(states: &[RangeState], offer: MessageId, at: Timestamp) -> u64 {
+    let of_range = |state: &RangeState| {
+        let left = state.pieces.iter().filter(|piece| piece.offer == offer).map(|piece| piece.left());
+        let later = state.handed_out.iter().filter(|one| at <= one.slot).flat_map(|one| &one.cuts);
+        let later = later.filter(|cut| cut.offer == offer).map(|cut| cut.to.saturating_sub(cut.from));
+        left.chain(later).map(u64::from).sum::<u64>()
+    };
+    states.iter().map(of_range).sum()
+}
+
+impl Demand {
+    fn within(&self, channel: &Channel, window: Period) -> Waiting {
+        let period = Period {
+            opens_at: window.opens_at.max(self.occurrence.opens_at),
+            closes_at: window.closes_at.min(self.occurrence.closes_at),
+        };
+        let best = self.row.campaign.best_hours.as_deref();
+        Waiting { people: self.people, open_seconds: open_seconds(period, &channel.zone(), &channel.policy, best) }
+    }
+}
