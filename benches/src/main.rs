@@ -6,6 +6,7 @@
 //! cpu       processor time of dispatch against a plain loop
 //! edges     a campaign against windows in real time, its host killed now and then
 //! sweep     a look at very many people: time and memory
+//! months    what a month costs, by what messages were counted to use
 //! cold/     starts of functions, against the same in Python and for Node
 //! meter/    the proxy before the stand-ins, and DynamoDB's prices
 //! mailbox   keeps the platform's events until they are wanted
@@ -23,6 +24,7 @@ mod cpu;
 mod edges;
 mod mailbox;
 mod meter;
+mod months;
 mod place;
 mod prices;
 mod processes;
@@ -53,7 +55,7 @@ const EXAMPLES: &str = "\
 Examples:
   tidepost-bench --write
   tidepost-bench cpu --messages 500 --rounds 1
-  tidepost-bench cold --starts 3 --bootstrap target/debug/tidepost-{function}
+  tidepost-bench cold --starts 3 --bootstrap target/debug/bootstrap
   tidepost-bench edges --people 3000 --windows 3 --kills 1";
 
 #[derive(Debug, Subcommand)]
@@ -66,6 +68,8 @@ enum Command {
     Cpu(CpuArgs),
     /// A campaign against windows of a minute, in real time
     Edges(edges::Args),
+    /// What a month of messages costs
+    Months,
     /// A look at very many people
     Sweep(sweep::Args),
     /// Starts of functions, against the same in Python and for Node
@@ -122,7 +126,7 @@ fn run(cli: Cli) -> Result<()> {
 
 /// All parts, as their own commands measure them when nothing else is said.
 fn everything() -> Vec<Command> {
-    let parts = ["count", "campaign", "cpu", "sweep", "cold", "edges"];
+    let parts = ["count", "campaign", "months", "cpu", "sweep", "cold", "edges"];
     parts.into_iter().filter_map(|part| Cli::try_parse_from(["tidepost-bench", part]).ok()?.command).collect()
 }
 
@@ -132,6 +136,7 @@ fn measure(command: Command) -> Result<(&'static str, String)> {
     let (part, figures) = match command {
         Command::Count => ("count", count()?),
         Command::Campaign => ("campaign", report::campaign(&threads()?.block_on(campaign::count())?)),
+        Command::Months => ("months", months()?),
         Command::Cpu(args) => ("cpu", cpu(args)?),
         Command::Edges(args) => ("edges", report::edges(&threads()?.block_on(args.measure())?)),
         Command::Sweep(args) => ("sweep", report::sweep(&threads()?.block_on(args.measure())?)),
@@ -149,6 +154,12 @@ fn count() -> Result<String> {
     let channels = threads()?
         .block_on(async { Ok::<_, lambda_runtime::Error>([count::channel(1).await?, count::channel(2).await?]) })?;
     Ok(report::counts(&channels))
+}
+
+fn months() -> Result<String> {
+    let counted = async { Ok::<_, lambda_runtime::Error>((count::channel(1).await?, campaign::count().await?)) };
+    let (channel, campaign) = threads()?.block_on(counted)?;
+    months::table(&channel, &campaign)
 }
 
 /// On one thread, as the functions run on Lambda.

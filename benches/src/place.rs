@@ -58,6 +58,7 @@ impl Place {
             sweep_dead_queue_url: resources.sweep_dead_letters.url.clone(),
             admin_key_ref: None,
             wechat_base_url: simulators.to_owned(),
+            fetches_tokens: true,
             stage: "benches".to_owned(),
         };
         let app = App::new(config, clock, &aws)?;

@@ -6,24 +6,58 @@ use serde::Deserialize;
 /// The prices, as data.
 const PRICES: &str = include_str!("../prices.json");
 
-/// Prices in USD of a million.
+/// Prices in USD: of a million unless it says otherwise.
 #[derive(Debug, Deserialize)]
-struct Prices {
+pub struct Prices {
     /// Write units of DynamoDB.
-    write_units: f64,
+    pub write_units: f64,
     /// Read units of DynamoDB.
-    read_units: f64,
+    pub read_units: f64,
     /// Requests of SQS.
-    sqs_requests: f64,
+    pub sqs_requests: f64,
     /// Invocations of Lambda.
-    invocations: f64,
+    pub invocations: f64,
     /// GB-seconds of Lambda on arm64.
-    gigabyte_seconds: f64,
+    pub gigabyte_seconds: f64,
+    /// Requests of an HTTP API.
+    pub api_requests: f64,
+    /// Traces of X-Ray.
+    pub traces: f64,
+    /// A gigabyte of logs, once.
+    pub log_gigabytes: f64,
+    /// A gigabyte in DynamoDB for a month.
+    pub stored_gigabytes: f64,
+    /// The same for point-in-time recovery.
+    pub recoverable_gigabytes: f64,
+    /// A gigabyte that leaves AWS.
+    pub sent_gigabytes: f64,
+    /// A metric that an alarm watches, for a month.
+    pub alarm_metrics: f64,
+    /// A metric, for a month.
+    pub metrics: f64,
+    /// A dashboard, for a month.
+    pub dashboards: f64,
+    /// A secret, for a month.
+    pub secrets: f64,
+    /// An hour of a NAT gateway.
+    pub nat_hours: f64,
+    /// An hour of a public address.
+    pub address_hours: f64,
+}
+
+impl Prices {
+    /// The list.
+    ///
+    /// # Errors
+    /// When it is not complete.
+    pub fn read() -> Result<Self, serde_json::Error> {
+        serde_json::from_str(PRICES)
+    }
 }
 
 /// Memory of a function, in GB, and how long it runs for each message of a flight, in seconds: 200 people in the two seconds
 /// around their starts.
-const GIGABYTES: f64 = 0.25;
+pub const GIGABYTES: f64 = 0.25;
 const SECONDS_PER_MESSAGE: f64 = 2.0 / 200.0;
 
 /// What one message uses.
@@ -40,7 +74,7 @@ pub struct Used {
 /// What a million messages cost.
 #[must_use]
 pub fn table(used: &Used, invocations: f64) -> String {
-    let Ok(prices) = serde_json::from_str::<Prices>(PRICES) else { return String::new() };
+    let Ok(prices) = Prices::read() else { return String::new() };
     let compute = GIGABYTES * SECONDS_PER_MESSAGE;
     let rows = [
         ("DynamoDB, writes", used.write_units * prices.write_units),

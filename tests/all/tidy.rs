@@ -1,5 +1,6 @@
 //! The rules of the repository itself.
 
+mod deployment;
 mod fixtures;
 mod metrics;
 mod packages;

@@ -28,7 +28,7 @@ async fn run(mut command: Command) {
 async fn wechatpy_and_the_simulator_agree() {
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("wechatpy");
     let mut prepare = Command::new("bash");
-    prepare.arg(scripts.join("prepare")).arg(environment());
+    prepare.arg(scripts.with_file_name("prepare-python")).arg(scripts.join("requirements.txt")).arg(environment());
     run(prepare).await;
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -88,6 +88,7 @@ pub(crate) async fn live(seed: u64, size: Size, planted: Option<Planted>) -> His
     world.look_back().await;
     let mut history = world.history().clone();
     history.requests = world.aws.requests();
+    history.unserved = world.aws.unserved();
     history.steps = world.aws.steps.take();
     history
 }
@@ -109,6 +110,7 @@ impl World {
             sweep_dead_queue_url: NEVER_ASKED.to_owned(),
             admin_key_ref: Some("secretsmanager:admin".to_owned()),
             wechat_base_url: "http://wechat.simulation".to_owned(),
+            fetches_tokens: true,
             stage: "simulation".to_owned(),
         };
         let app = App::over(platform::transport(&later), config, clock.clone(), &aws.sdk_config());

@@ -35,6 +35,17 @@ impl fmt::Debug for AccessToken {
     }
 }
 
+/// What a function does that needs a token and leaves fetching to another.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Borrowed {
+    /// Use it.
+    Use(AccessToken),
+    /// Store this state, which tells the other that its token is refused; then try again later.
+    Tell(TokenState),
+    /// Try again later.
+    Later,
+}
+
 /// What is stored of a channel's token.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct TokenState {
@@ -59,6 +70,9 @@ pub struct TokenState {
     /// Why the last fetch failed, if it did.
     #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
     pub failed_because: Option<String>,
+    /// Whether the platform refused it to a function that may not fetch another.
+    #[serde(rename = "x", default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_refused: bool,
 }
 
 /// What a function that needs a token does.
@@ -107,6 +121,20 @@ impl TokenState {
         TokenStep::Fetch { leased, force }
     }
 
+    /// Decides what a function does that needs a token at `now` and leaves fetching to another; `rejected` as in
+    /// [`TokenState::step`].
+    #[must_use]
+    pub fn borrow(&self, rejected: Option<&str>, now: Timestamp) -> Borrowed {
+        let is_there = !self.access_token.expose().is_empty() && now.as_second() < self.expires_at;
+        if !is_there || self.is_refused {
+            Borrowed::Later
+        } else if rejected == Some(self.access_token.expose()) {
+            Borrowed::Tell(Self { is_refused: true, ..self.clone() })
+        } else {
+            Borrowed::Use(self.access_token.clone())
+        }
+    }
+
     /// The state after a fetch; `rejected` as in [`TokenState::step`].
     ///
     /// A token that was rejected and came back again is kept, marked so that the next step forces a new one.
@@ -124,6 +152,7 @@ impl TokenState {
             forced_at: self.forced_at,
             forces: self.forces,
             failed_because: None,
+            is_refused: same_again,
         }
     }
 
@@ -163,6 +192,23 @@ mod tests {
         assert_eq!(state.failed_because.as_deref(), Some("40164 invalid ip"));
         assert!(matches!(state.step(None, at(0)), TokenStep::Fetch { .. }), "the next one may try");
         assert_eq!(state.fetched("t1", 7_200, None, at(1)).failed_because, None);
+    }
+
+    #[test]
+    fn a_refusal_is_told_to_the_one_that_fetches_until_another_token_is_there() {
+        assert_eq!(TokenState::default().borrow(None, at(0)), Borrowed::Later);
+        let state = TokenState::default().fetched("t1", 7_200, None, at(0));
+        let t1 = AccessToken("t1".to_owned());
+        assert_eq!(state.borrow(None, at(7_199)), Borrowed::Use(t1.clone()), "also when it is old");
+        assert_eq!(state.borrow(Some("t0"), at(1)), Borrowed::Use(t1), "another was refused");
+        assert_eq!(state.borrow(None, at(7_200)), Borrowed::Later);
+        let Borrowed::Tell(told) = state.borrow(Some("t1"), at(1)) else { panic!() };
+        assert_eq!(told.borrow(None, at(2)), Borrowed::Later);
+        let same = told.fetched("t1", 7_200, Some("t1"), at(3));
+        assert_eq!(same.borrow(None, at(4)), Borrowed::Later, "the platform gave the same again");
+        let TokenStep::Fetch { leased, force: true } = same.step(Some("t1"), at(40)) else { panic!() };
+        let other = leased.fetched("t2", 7_200, Some("t1"), at(41));
+        assert_eq!(other.borrow(None, at(42)), Borrowed::Use(AccessToken("t2".to_owned())));
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub struct Config {
     pub admin_key_ref: Option<String>,
     /// `TIDEPOST_WECHAT_BASE_URL`: where WeChat's server API answers.
     pub wechat_base_url: String,
+    /// `TIDEPOST_TOKENS`: whether the function fetches access tokens (`fetch`, unless said otherwise) or leaves that to another
+    /// one (`elsewhere`), where platforms give them to a fixed address only.
+    pub fetches_tokens: bool,
     /// `TIDEPOST_STAGE`: which deployment the metrics are of, for example the stack's name.
     pub stage: String,
 }
@@ -33,6 +36,12 @@ pub struct Config {
 pub struct ConfigError {
     /// Names of the variables that are not set.
     pub missing: Vec<&'static str>,
+}
+
+/// Which function the process is: Lambda hands over the template's `Handler` in `_HANDLER`. Empty outside of Lambda.
+#[must_use]
+pub fn handler() -> String {
+    std::env::var("_HANDLER").unwrap_or_default()
 }
 
 /// WeChat's own address (platforms.md, section A).
@@ -68,6 +77,7 @@ impl Config {
             sweep_dead_queue_url: required("TIDEPOST_SWEEP_DEAD_QUEUE_URL"),
             admin_key_ref: variable("TIDEPOST_ADMIN_KEY_REF"),
             wechat_base_url: variable("TIDEPOST_WECHAT_BASE_URL").unwrap_or_else(|| WECHAT_BASE_URL.to_owned()),
+            fetches_tokens: variable("TIDEPOST_TOKENS").as_deref() != Some("elsewhere"),
             stage: variable("TIDEPOST_STAGE").unwrap_or_else(|| STAGE.to_owned()),
         };
         if missing.is_empty() { Ok(config) } else { Err(ConfigError { missing }) }
@@ -101,6 +111,6 @@ mod tests {
         })
         .unwrap();
         assert_eq!(config.wechat_base_url, WECHAT_BASE_URL);
-        assert_eq!((config.stage.as_str(), config.admin_key_ref), (STAGE, None));
+        assert_eq!((config.stage.as_str(), config.admin_key_ref, config.fetches_tokens), (STAGE, None, true));
     }
 }

@@ -3,7 +3,7 @@
 use thiserror::Error;
 use tidepost_core::channel::Channel;
 use tidepost_core::time::plus_seconds;
-use tidepost_core::token::{TokenState, TokenStep};
+use tidepost_core::token::{Borrowed, TokenState, TokenStep};
 
 use crate::app::App;
 use crate::emf::{self, Metric};
@@ -49,6 +49,38 @@ impl App {
     /// # Errors
     /// [`NoToken`] when none can be had: later, or until a person acts.
     pub async fn token(&self, id: &str, channel: &Channel, rejected: Option<&Secret>) -> Result<Secret, NoToken> {
+        if self.config.fetches_tokens {
+            self.fetched_token(id, channel, rejected).await
+        } else {
+            self.borrowed_token(id, rejected).await
+        }
+    }
+
+    /// Makes sure that the channel has a token for a while, also one that was refused to a function that may not fetch.
+    ///
+    /// # Errors
+    /// [`NoToken`] when it has none.
+    pub async fn keep_token(&self, id: &str, channel: &Channel) -> Result<(), NoToken> {
+        let stored: Option<Stored<TokenState>> = self.store.get(&key(id)).await?;
+        let refused = stored.map(|stored| stored.value).filter(|state| state.is_refused);
+        let refused = refused.map(|state| Secret::new(state.access_token.expose().to_owned()));
+        self.fetched_token(id, channel, refused.as_ref()).await.map(drop)
+    }
+
+    /// A token that another function has fetched.
+    async fn borrowed_token(&self, id: &str, rejected: Option<&Secret>) -> Result<Secret, NoToken> {
+        let stored: Option<Stored<TokenState>> = self.store.get(&key(id)).await?;
+        let state = stored.as_ref().map(|stored| stored.value.clone()).unwrap_or_default();
+        match state.borrow(rejected.map(Secret::expose), self.clock.now()) {
+            Borrowed::Use(token) => return Ok(Secret::new(token.expose().to_owned())),
+            // Who changed it meanwhile fetches or has told.
+            Borrowed::Tell(told) => drop(self.store.swap(&key(id), stored.as_ref(), told, None).await?),
+            Borrowed::Later => {}
+        }
+        Err(NoToken::Later("another function fetches it within a minute".to_owned()))
+    }
+
+    async fn fetched_token(&self, id: &str, channel: &Channel, rejected: Option<&Secret>) -> Result<Secret, NoToken> {
         let key = key(id);
         let give_up = plus_seconds(self.clock.now(), PATIENCE_SECONDS);
         let is_refused = |state: &TokenState| rejected.map(Secret::expose) == Some(state.access_token.expose());

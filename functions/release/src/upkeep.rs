@@ -20,11 +20,20 @@ pub async fn reopen_windows(app: &App) -> Result<(), String> {
     all(channels.iter().map(|(id, channel)| reopen(app, id, channel, now))).await
 }
 
-/// Syncs the templates of every channel whose last sync is a day old, or failed.
-pub async fn sync_templates(app: &App) -> Result<(), String> {
+/// Which channels' templates are synced.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Sync {
+    /// Of those whose last sync is a day old, or failed.
+    Due,
+    /// Of all.
+    All,
+}
+
+/// Syncs the templates of channels. Those of a channel that is new are its owner's business for the first day.
+pub async fn sync_templates(app: &App, which: Sync) -> Result<(), String> {
     let now = app.clock.now();
     let channels = channels(app).await?;
-    all(channels.keys().map(|id| sync_when_due(app, id, now))).await
+    all(channels.keys().map(|id| sync_one(app, id, which, now))).await
 }
 
 /// The channels whose platform this version can ask.
@@ -69,13 +78,12 @@ async fn reopen_where_counted(
     Ok(app.store.update_quota(id, |quota| quota.counted_by_platform(used, now)).await?)
 }
 
-async fn sync_when_due(app: &App, id: &str, now: Timestamp) -> Result<(), String> {
+async fn sync_one(app: &App, id: &str, which: Sync, now: Timestamp) -> Result<(), String> {
     let key = Key::new("S", format!("template sync {id}"));
     let stored: Option<Stored<SyncMark>> = app.store.get(&key).await.map_err(|error| error.to_string())?;
     let (mark, result) = match stored.map(|stored| stored.value) {
-        // A new channel's templates are its owner's business for the first day.
         None => (SyncMark::succeeded(now), Ok(())),
-        Some(mark) if !mark.is_due(now) => return Ok(()),
+        Some(mark) if which == Sync::Due && !mark.is_due(now) => return Ok(()),
         Some(mark) => match app.sync_templates(id).await {
             Ok(counts) => {
                 tracing::info!(channel = id, ?counts, "templates synced");

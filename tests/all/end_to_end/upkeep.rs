@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use tidepost_core::ids::{MessageId, SubscriberId};
 use tidepost_core::message::Standing;
 use tidepost_io::ledger;
+use tidepost_io::tokens::NoToken;
 
-use super::world::{NOON, SHIPPED, Shop, World, id};
+use super::world::{NOON, SHIPPED, Shop, TOKEN, World, id};
 
 const QUOTA: &str = "/cgi-bin/openapi/quota/get";
 const TEMPLATES: &str = "/wxaapi/newtmpl/gettemplate";
@@ -58,6 +59,31 @@ async fn a_channel_without_a_token_is_degraded_until_it_has_one() {
     world.pass_minutes(3).await;
     shop.comes_to(&id, "delivered").await;
     assert_eq!(health(&shop).await["state"], "ok");
+    world.stack.stop().await;
+}
+
+/// Where another function fetches tokens, from an address that the platform knows, a refusal is told to it.
+#[tokio::test]
+async fn tokens_can_be_left_to_a_function_of_their_own() {
+    let world = World::at(NOON).await;
+    let shop = world.shop("elsewhere").await;
+    let mut dispatch = world.stack.app.clone();
+    dispatch.config.fetches_tokens = false;
+    let channel = dispatch.store.channel("elsewhere").await.unwrap().unwrap();
+    let tick =
+        || serde_json::from_value(json!({"detail-type": "Scheduled Event", "source": "test", "detail": {}})).unwrap();
+    let token = async |rejected| dispatch.token("elsewhere", &channel, rejected).await;
+    assert!(matches!(token(None).await, Err(NoToken::Later(_))));
+    assert_eq!(shop.calls_of(TOKEN).await, 0, "it does not fetch");
+    tidepost_tokens::handle(&world.stack.app, tick()).await.unwrap();
+    let first = token(None).await.unwrap();
+    assert!(matches!(token(Some(&first)).await, Err(NoToken::Later(_))), "refused");
+    assert!(matches!(token(None).await, Err(NoToken::Later(_))), "nobody uses it any more");
+    // The platform gives the same out again, so the next one is forced.
+    for _ in 0..2 {
+        tidepost_tokens::handle(&world.stack.app, tick()).await.unwrap();
+    }
+    assert_ne!(token(None).await.unwrap().expose(), first.expose());
     world.stack.stop().await;
 }
 

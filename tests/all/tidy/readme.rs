@@ -78,7 +78,9 @@ fn every_file_that_the_readmes_name_is_there() {
         // Odd parts are inside back quotes.
         let quoted = text.split("```").step_by(2).flat_map(|prose| prose.split('`').skip(1).step_by(2));
         let is_path = |name: &&str| {
-            ["crates/", "functions/", "tests/", "docs/"].iter().any(|folder| name.starts_with(folder))
+            ["crates/", "functions/", "infra/", "tests/", "docs/", "template.yaml"]
+                .iter()
+                .any(|folder| name.starts_with(folder))
                 && !name.contains(['<', '*', '{', ' '])
         };
         quoted.filter(is_path).map(str::to_owned).collect()

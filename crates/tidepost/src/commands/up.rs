@@ -119,10 +119,10 @@ fn announce(stack: &Stack, folder: Option<PathBuf>) {
 }
 
 fn ready(stack: &Stack, json: bool) -> String {
-    let (api, simulators) = (&stack.api_url, &stack.simulators_url);
+    let (api, simulators, aws) = (&stack.api_url, &stack.simulators_url, &stack.aws_endpoint);
     match (json, simulators) {
-        (true, Some(simulators)) => json!({"api": api, "simulators": simulators}).to_string(),
-        (true, None) => json!({"api": api}).to_string(),
+        (true, Some(simulators)) => json!({"api": api, "simulators": simulators, "aws": aws}).to_string(),
+        (true, None) => json!({"api": api, "aws": aws}).to_string(),
         (false, Some(simulators)) => format!("ready api={api} simulators={simulators}"),
         (false, None) => format!("ready api={api}"),
     }

@@ -152,6 +152,7 @@ impl Stack {
             sweep_dead_queue_url: resources.sweep_dead_letters.url.clone(),
             admin_key_ref: Some(first_key.reference.clone()),
             wechat_base_url: simulators_url.clone().unwrap_or(options.wechat_base_url),
+            fetches_tokens: true,
             stage: STAGE.to_owned(),
         };
         let app = App::new(config, clock.clone(), &sdk).map_err(|error| StackError::App(error.to_string()))?;

@@ -1,0 +1,203 @@
+//! The template, what watches it and the runbook fit the code and each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidepost::stack::host::routes::{Route, route};
+use tidepost_io::emf::Metric;
+
+use super::{read, root};
+
+const TEMPLATE: &str = "template.yaml";
+const WATCH: &str = "infra/watch.yaml";
+const RUNBOOK: &str = "docs/OPERATIONS.md";
+/// Where CloudWatch finds what functions count.
+const NAMESPACE: &str = "Tidepost";
+
+/// A resource of a template: its name and its lines.
+fn resources(template: &str) -> BTreeMap<String, String> {
+    let text = read(template);
+    let (_, resources) = text.split_once("\nResources:\n").unwrap();
+    let mut found: BTreeMap<String, String> = BTreeMap::new();
+    let mut name = String::new();
+    for line in resources.lines().take_while(|line| !line.starts_with("Outputs:")) {
+        let is_name = line.starts_with("  ") && line.ends_with(':') && !line.starts_with("   ");
+        if is_name {
+            name = line.trim().trim_end_matches(':').to_owned();
+        } else if !line.trim_start().starts_with('#') {
+            found.entry(name.clone()).or_default().extend([line, "\n"]);
+        }
+    }
+    found.remove("");
+    assert!(!found.is_empty(), "{template}");
+    found
+}
+
+/// What stands behind `key: ` on a line of its own.
+fn value<'a>(lines: &'a str, key: &str) -> Option<&'a str> {
+    lines.lines().find_map(|line| line.trim().strip_prefix(key)?.strip_prefix(": "))
+}
+
+fn number(lines: &str, key: &str) -> u32 {
+    value(lines, key).and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no {key} in {lines}"))
+}
+
+fn functions() -> BTreeMap<String, String> {
+    let functions = resources(TEMPLATE).into_values().filter(|lines| lines.contains("AWS::Serverless::Function"));
+    functions.map(|lines| (value(&lines, "Handler").unwrap().to_owned(), lines)).collect()
+}
+
+/// Words of a text that begin with `prefix` and are written like constants.
+fn constants(text: &str, prefix: &str) -> BTreeSet<String> {
+    let is_part = |letter: char| letter.is_ascii_uppercase() || letter.is_ascii_digit() || letter == '_';
+    text.split(|letter| !is_part(letter)).filter(|word| word.starts_with(prefix)).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_folder_of_a_function_is_in_the_template_and_the_other_way_round() {
+    let folders = std::fs::read_dir(root().join("functions")).unwrap();
+    let folders: BTreeSet<String> = folders.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let functions = functions();
+    assert_eq!(functions.keys().cloned().collect::<BTreeSet<_>>(), folders);
+    for (handler, lines) in &functions {
+        let name = format!("!Sub ${{AWS::StackName}}-{handler}");
+        assert_eq!(value(lines, "FunctionName"), Some(name.as_str()), "logs, alarms and dashboard go by this name");
+        let role = handler[..1].to_uppercase() + &handler[1..];
+        assert_eq!(value(lines, "Role"), Some(format!("!GetAtt {role}Role.Arn").as_str()), "each has its own role");
+    }
+}
+
+#[test]
+fn the_template_sets_every_variable_that_functions_read_and_no_other() {
+    // What they read in their own environment; the command's variables are not in these files.
+    let read_by_functions: BTreeSet<String> = ["crates/tidepost-io/src/config.rs", "crates/tidepost-io/src/runtime.rs"]
+        .iter()
+        .flat_map(|path| constants(&read(path), "TIDEPOST_"))
+        .collect();
+    assert!(read_by_functions.contains("TIDEPOST_LOG"), "{read_by_functions:?}");
+    let template = read(TEMPLATE);
+    let (_, globals) = template.split_once("\nGlobals:\n").unwrap();
+    let (globals, _) = globals.split_once("\nResources:\n").unwrap();
+    assert_eq!(constants(globals, "TIDEPOST_"), read_by_functions);
+}
+
+/// A queue hides a message at least as long as its function may take, and the local stack's as long as the template's.
+#[test]
+fn visibility_fits_the_time_outs() {
+    let (resources, functions) = (resources(TEMPLATE), functions());
+    let timeout = |function: &str| number(&functions[function], "Timeout");
+    let visibility = |queue: &str| number(&resources[queue], "VisibilityTimeout");
+    assert_eq!(visibility("NowQueue"), 2 * timeout("dispatch"));
+    assert_eq!(visibility("BulkQueue"), timeout("dispatch"), "a flight is flown again within its minute");
+    assert!(visibility("SweepQueue") >= timeout("sweep"));
+    let local = read("crates/tidepost/src/stack/aws/resources.rs");
+    let usual = format!("visibility_seconds: {}, receive_count_max: 5", visibility("NowQueue"));
+    let bulk = format!("BULK_VISIBILITY_SECONDS: u32 = {}", visibility("BulkQueue"));
+    assert!(local.contains(&usual) && local.contains(&bulk), "{usual}; {bulk}");
+    for queue in ["NowQueue", "BulkQueue", "SweepQueue"] {
+        assert!(resources[queue].contains("maxReceiveCount: 5"), "{queue}");
+    }
+}
+
+/// The route of a path, as HTTP APIs choose it: one that matches as a whole goes before a greedy one, and then the one with
+/// more words of its own.
+fn routed(path: &str, routes: &[(String, String)]) -> String {
+    let matches = |route: &str| {
+        let (mut path, mut literals) = (path.split('/'), 0);
+        for part in route.split('/') {
+            if part == "{proxy+}" {
+                return path.next().map(|_| (false, literals));
+            }
+            let here = path.next()?;
+            match part.starts_with('{') {
+                true => {}
+                false if part == here => literals += 1,
+                false => return None,
+            }
+        }
+        path.next().is_none().then_some((true, literals))
+    };
+    let best = routes.iter().filter_map(|(route, function)| Some((matches(route)?, function))).max();
+    best.map_or_else(|| panic!("{path} has no route"), |(_, function)| function.to_lowercase())
+}
+
+/// Every path of the contract leads to the same function as on the local stack.
+#[test]
+fn the_apis_routes_are_the_local_stacks() {
+    let routes = resources(TEMPLATE).into_values().filter(|lines| lines.contains("AWS::ApiGatewayV2::Route"));
+    let routes: Vec<(String, String)> = routes
+        .map(|lines| {
+            let key = value(&lines, "RouteKey").unwrap().trim_matches('\'').strip_prefix("ANY ").unwrap().to_owned();
+            let target = value(&lines, "Target").unwrap().to_owned();
+            let function = target.split(['{', '}']).nth(1).unwrap().strip_suffix("Integration").unwrap().to_owned();
+            (key, function)
+        })
+        .collect();
+    let contract: serde_json::Value = serde_json::from_str(&read("functions/report/openapi.json")).unwrap();
+    for path in contract["paths"].as_object().unwrap().keys() {
+        let path = path.replace(['{', '}'], "");
+        let local = match route(&path) {
+            Route::Function(function) => function.name(),
+            Route::Health => "report",
+            Route::Unknown => "nothing",
+        };
+        assert_eq!(routed(&path, &routes), local, "{path}");
+    }
+}
+
+fn measured() -> BTreeSet<String> {
+    Metric::ALL.map(|metric| metric.name().to_owned()).into()
+}
+
+#[test]
+fn every_metric_is_on_the_dashboard_and_the_other_way_round() {
+    let watch = read(WATCH);
+    let on_dashboard: BTreeSet<String> = watch
+        .split(&format!("[\"{NAMESPACE}\", \""))
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap().to_owned())
+        .collect();
+    assert_eq!(on_dashboard, measured());
+}
+
+/// Alarms watch what is there, and each has its page.
+#[test]
+fn every_alarm_watches_something_and_has_its_page() {
+    let measured = measured();
+    let mut alarms: BTreeSet<String> = BTreeSet::new();
+    for file in [WATCH, TEMPLATE] {
+        let found = resources(file).into_iter().filter(|(_, lines)| lines.contains("AWS::CloudWatch::Alarm"));
+        for (name, lines) in found {
+            if lines.contains("Namespace: Tidepost\n") || lines.contains("Namespace: Tidepost,") {
+                assert!(measured.contains(&name), "the alarm {name} watches a metric that nobody tells");
+            }
+            alarms.insert(name);
+        }
+    }
+    assert!(alarms.len() > 12, "{alarms:?}");
+    let runbook = read(RUNBOOK);
+    let (_, pages) = runbook.split_once("\n## Alarms\n").unwrap();
+    let (pages, _) = pages.split_once("\n## ").unwrap();
+    let named: BTreeSet<String> =
+        pages.lines().filter_map(|line| line.strip_prefix("### ")).map(str::to_owned).collect();
+    assert_eq!(named, alarms);
+    for page in pages.split("\n### ").skip(1) {
+        for part in ["**Means.**", "**Look.**", "**Do.**"] {
+            assert!(page.contains(part), "{part} is missing: {page}");
+        }
+    }
+}
+
+/// Nothing but traces is allowed everywhere, and no name of a partition is written out.
+#[test]
+fn roles_name_what_they_may_touch() {
+    for file in [TEMPLATE, WATCH, "infra/campaign-schedule.yaml", "infra/callback-url.yaml"] {
+        for (number, line) in (1..).zip(read(file).lines()) {
+            // Neither traces nor network interfaces can be named before they are there.
+            let is_trace = line.contains("xray:PutTraceSegments") || line == "                Resource: '*'";
+            assert!(!line.contains("Resource: '*'") || is_trace, "{file}:{number}: {line}");
+            assert!(!line.contains("arn:aws:"), "{file}:{number}: use ${{AWS::Partition}}: {line}");
+            let has_wildcard = line.contains("Action:") && line.contains('*');
+            assert!(!has_wildcard || is_trace, "{file}:{number}: {line}");
+        }
+    }
+}

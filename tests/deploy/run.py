@@ -1,0 +1,283 @@
+"""Deploys the template to an AWS emulator and runs the suite there and on the embedded stack; both must give the same.
+
+    python run.py --bootstrap target/debug/bootstrap --tidepost target/debug/tidepost --folder target/deploy
+
+Prints what was made, which functions ran, each result, and what every function was seen to ask of AWS.
+"""
+
+import argparse
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import emulator as aws
+import policies
+import suite
+from http_client import until
+from recorder import Recorder
+
+FUNCTIONS = ["admin", "callback", "dispatch", "enqueue", "metrics", "release", "report", "sweep"]
+STACK = "tidepost"
+SECRETS = {"secret": suite.SECRET, "token": suite.TOKEN, "aes_key": suite.AES_KEY}
+EMBEDDED_ADMIN_KEY = "an-admin-key-for-the-embedded-stack-only"
+# What is deployed twice: the second has the same program in another zip, so that every function is replaced.
+VERSIONS = ("first", "second")
+
+
+def say(line):
+    print(line, flush=True)
+
+
+def command(program, api, key):
+    """The command as a client of `api`: what it prints as JSON."""
+
+    def run(*arguments):
+        ran = subprocess.run([program, *arguments, "--json", "--endpoint", api, "--key", key], capture_output=True, text=True, timeout=90)
+        # 1 says that something asked for was not there.
+        assert ran.returncode in (0, 1) and ran.stdout, f"{arguments}: {ran.returncode} {ran.stderr}"
+        return json.loads(ran.stdout)
+
+    return run
+
+
+class Embedded:
+    """`tidepost up`: the embedded stack, and the simulators for both targets."""
+
+    def __init__(self, tidepost, folder):
+        environment = {
+            **os.environ,
+            "TIDEPOST_ADMIN_KEY": EMBEDDED_ADMIN_KEY,
+            **{f"DEPLOY_{name.upper()}": value for name, value in SECRETS.items()},
+        }
+        self.program = tidepost
+        command = [tidepost, "up", "--memory", "--json", "--api", "127.0.0.1:0", "--simulators", "127.0.0.1:0"]
+        log = open(folder / "embedded.log", "wb")
+        self.process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log)
+        self.ready = json.loads(self.process.stdout.readline())
+
+    def target(self):
+        sqs = aws.client("sqs", self.ready["aws"])
+        return suite.Target(
+            name="embedded",
+            app_id="wx0000embedded0000",
+            api=self.ready["api"],
+            callbacks=f"{self.ready['api']}/",
+            simulator=self.ready["simulators"],
+            admin_key=EMBEDDED_ADMIN_KEY,
+            secret_refs={name: f"env:DEPLOY_{name.upper()}" for name in SECRETS},
+            sqs=sqs,
+            queue_url=lambda name: sqs.get_queue_url(QueueName=f"tidepost-{name}")["QueueUrl"],
+            command=command(self.program, self.ready["api"], EMBEDDED_ADMIN_KEY),
+            # There is no EventBridge: the campaign is started by the API.
+            start=lambda shop, campaign: shop.admin.ok("POST", f"/v1/campaigns/{campaign}/start"),
+            # Functions in one process are not replaced one by one; the crash tests kill the whole host instead.
+            update=lambda: None,
+        )
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(15)
+
+
+class Deployed:
+    """The template on the emulator."""
+
+    def __init__(self, bootstrap, program, folder, simulators):
+        self.bootstrap = aws.stripped(bootstrap, folder)
+        self.program = program
+        self.emulator = aws.Emulator(folder)
+        self.simulators = simulators
+        self.recorder = Recorder(self.emulator.port)
+        self.emulator.start(self.recorder.url)
+        self.client = functools.cache(self.emulator.client)
+        self.refs = self.store_secrets()
+        self.stack = aws.Stack(self.emulator, STACK, "template.yaml")
+        aws.without_what_it_cannot(self.stack.template)
+        self.deploy(VERSIONS[0])
+        self.made = self.stack.resources()
+        self.physical = {logical: physical for logical, _, physical in self.made}
+        self.schedules = 0
+
+    def store_secrets(self):
+        """One of a channel's secrets in Secrets Manager, the others in SSM."""
+        manager, parameters = self.client("secretsmanager"), self.client("ssm")
+        secret = manager.create_secret(Name="shop/secret", SecretString=SECRETS["secret"])["ARN"]
+        refs = {"secret": f"secretsmanager:{secret}"}
+        for name in ("token", "aes_key"):
+            parameters.put_parameter(Name=f"/shop/{name}", Type="SecureString", Value=SECRETS[name])
+            refs[name] = f"ssm:/shop/{name}"
+        self.app_secrets = [secret]
+        self.callback_secrets = [parameters.get_parameter(Name=f"/shop/{name}")["Parameter"]["ARN"] for name in ("token", "aes_key")]
+        return refs
+
+    def deploy(self, version):
+        self.stack.with_code(aws.package(self.bootstrap, version)).deploy(
+            {
+                "AppSecretArns": ",".join(self.app_secrets),
+                "CallbackSecretArns": ",".join(self.callback_secrets),
+                "DeletionProtection": "false",
+                "WechatBaseUrl": self.simulators,
+            }
+        )
+
+    def code_of(self):
+        functions = self.client("lambda")
+        return {name: functions.get_function_configuration(FunctionName=f"{STACK}-{name}")["CodeSha256"] for name in FUNCTIONS}
+
+    def update(self):
+        before = self.code_of()
+        self.deploy(VERSIONS[1])
+        after = self.code_of()
+        assert all(before[name] != after[name] for name in FUNCTIONS), "an update left a function as it was"
+        alias = self.client("lambda").get_alias(FunctionName=f"{STACK}-callback", Name="live")
+        say(f"emulator: every function was replaced in mid-run; the callback's alias is at version {alias['FunctionVersion']}")
+
+    def target(self):
+        sqs = self.client("sqs")
+        api = f"{self.emulator.url}/_aws/execute-api/{self.physical['Api']}/$default"
+        secret = self.client("secretsmanager").get_secret_value(SecretId=self.stack.outputs()["AdminKeyArn"])
+        return suite.Target(
+            name="emulator",
+            app_id="wx0000emulator0000",
+            api=api,
+            callbacks=self.function_url(),
+            simulator=self.simulators,
+            admin_key=secret["SecretString"],
+            secret_refs=self.refs,
+            sqs=sqs,
+            queue_url=lambda name: sqs.get_queue_url(QueueName=f"{STACK}-{name}")["QueueUrl"],
+            command=command(self.program, api, secret["SecretString"]),
+            start=lambda shop, campaign: self.order(campaign, "start"),
+            update=self.update,
+        )
+
+    def function_url(self):
+        url = self.client("lambda").get_function_url_config(FunctionName=f"{STACK}-callback", Qualifier="live")["FunctionUrl"]
+        return f"{self.recorder.url}/_aws/lambda-url/{url.split('//', 1)[1].split('.')[0]}/"
+
+    def order(self, campaign, command):
+        """The example of infra/: a schedule of EventBridge that tells the functions what to do with a campaign, once."""
+        self.schedules += 1
+        at = (datetime.now(timezone.utc) + timedelta(seconds=5)).strftime("at(%Y-%m-%dT%H:%M:%S)")
+        aws.Stack(self.emulator, f"{STACK}-order-{self.schedules}", "infra/campaign-schedule.yaml").deploy(
+            {"Tidepost": STACK, "CampaignId": campaign, "Command": command, "ScheduleExpression": at, "TimeZone": "UTC"}
+        )
+
+    def only_here(self):
+        """What the embedded stack has no part for."""
+        sqs, functions = self.client("sqs"), self.client("lambda")
+        order = {"campaign": "c_romacaqdaqcqm", "command": "start"}
+        functions.invoke(FunctionName=f"{STACK}-enqueue", InvocationType="Event", Payload=json.dumps(order))
+        kept = sqs.get_queue_url(QueueName=f"{STACK}-order-dlq")["QueueUrl"]
+
+        def letter():
+            messages = sqs.receive_message(QueueUrl=kept, WaitTimeSeconds=1).get("Messages")
+            return messages and json.loads(messages[0]["Body"])
+
+        found = until("the order that cannot be carried out is kept", letter, 300)
+        assert found["requestPayload"] == order, found
+        say("emulator: an order for a campaign that is unknown was tried again and then kept")
+        revoke = {"match": {"path": "/wxaapi/newtmpl/gettemplate", "times": 1}, "fault": {"kind": "revoke_token"}}
+        suite.Http(self.simulators).ok("POST", "/sim/wechat/faults", revoke)
+        sync = self.client("scheduler").get_schedule(Name=f"{STACK}-template-sync")["Target"]
+        answer = functions.invoke(FunctionName=f"{STACK}-release", Payload=sync["Input"])
+        assert "FunctionError" not in answer, answer["Payload"].read()
+        say("emulator: the daily schedule's own input synced the templates, with a new token")
+
+    def report(self):
+        """What was made, what ran, and whether every policy is exactly what was used."""
+        kinds = Counter(kind for _, kind, _ in self.made)
+        say(f"\nemulator: {len(self.made)} resources were made")
+        for kind, count in sorted(kinds.items()):
+            say(f"  {count:3} {kind}")
+        say("\nwhat the emulator cannot do")
+        for name, what in aws.CANNOT.items():
+            say(f"  {name}: {what}")
+        iam, functions = self.client("iam"), self.client("lambda")
+        logical_of = {policies.name_of(physical): logical for logical, kind, physical in self.made if kind in policies.KINDS}
+        problems, unseen = [f"the emulator denied {call}" for call in sorted(set(self.recorder.denied))], []
+        say("\nwhat each function asked of AWS")
+        for name in FUNCTIONS:
+            calls = {(action, resource): count for (function, action, resource), count in self.recorder.calls.items() if function == f"{STACK}-{name}"}
+            if not calls:
+                problems.append(f"{name} never ran")
+            for (action, resource), count in sorted(calls.items()):
+                say(f"  {name:9} {count:6} {action} on {logical_of.get(policies.name_of(resource), policies.name_of(resource))}")
+            role = functions.get_function_configuration(FunctionName=f"{STACK}-{name}")["Role"].rsplit("/", 1)[-1]
+            wrong, idle = policies.compare(name, policies.allowed(iam, role), calls, logical_of)
+            problems += wrong
+            unseen += [(name, *one) for one in idle]
+        say("\nallowed and not asked for by the functions themselves")
+        for name, action, resource, reason in unseen:
+            if action not in policies.BY_LAMBDA:
+                say(f"  {name:9} {action} on {resource}: {reason}")
+        say("  every function: " + ", ".join(sorted(policies.BY_LAMBDA)) + ": Lambda itself, for logs and traces")
+        return problems
+
+    def tell_errors(self):
+        """What the functions logged, and what IAM denied, where something went wrong."""
+        logs = self.client("logs")
+        for name in FUNCTIONS:
+            events = logs.filter_log_events(logGroupName=f"/aws/lambda/{STACK}-{name}", filterPattern="ERROR")["events"]
+            for event in events[-3:]:
+                say(f"{name}: {event['message'].strip()[:600]}")
+        say(f"denied by IAM: {sorted(set(self.recorder.denied))}")
+
+    def stop(self):
+        self.emulator.stop()
+        self.recorder.stop()
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--bootstrap", type=Path, required=True)
+    parser.add_argument("--tidepost", type=Path, required=True)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--only", choices=["embedded", "emulator"])
+    args = parser.parse_args()
+    shutil.rmtree(args.folder, ignore_errors=True)
+    args.folder.mkdir(parents=True)
+    begin = time.monotonic()
+    embedded = Embedded(args.tidepost, args.folder)
+    deployed, problems, results = None, [], {}
+    try:
+        # Both at once: most of the time is waiting for minutes to pass.
+        with ThreadPoolExecutor() as pool:
+            running = {}
+            if args.only != "emulator":
+                running["embedded"] = pool.submit(suite.run, embedded.target(), say)
+            if args.only != "embedded":
+                deployed = Deployed(args.bootstrap, args.tidepost, args.folder, embedded.ready["simulators"])
+                running["emulator"] = pool.submit(suite.run, deployed.target(), say)
+            for name, run in running.items():
+                results[name] = run.result()
+        if deployed:
+            deployed.only_here()
+            problems = deployed.report()
+    finally:
+        if deployed:
+            if "emulator" not in results:
+                deployed.tell_errors()
+            deployed.stop()
+        embedded.stop()
+    if len(results) == 2:
+        for name, result in results["embedded"].items():
+            if results["emulator"][name] != result:
+                problems.append(f"{name}: {results['emulator'][name]} on the emulator, {result} on the embedded stack")
+    for problem in problems:
+        say(f"problem: {problem}")
+    say(f"\ndeployment: {len(next(iter(results.values())))} scenarios on {', '.join(results)}, "
+        f"{len(problems)} problems, {time.monotonic() - begin:.0f} s")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
