@@ -1,5 +1,7 @@
 //! Everything that is tested across packages, in one binary.
 
+// Tests await whole functions, which await each other's parts: deep futures.
+#![recursion_limit = "256"]
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,

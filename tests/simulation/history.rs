@@ -230,6 +230,8 @@ pub struct History {
     pub crashes: u64,
     /// Requests to AWS.
     pub requests: u64,
+    /// Those of them that AWS refused for a while, or whose answer got lost.
+    pub unserved: u64,
     /// The durable steps, and where invocations died at them.
     pub steps: crate::steps::Steps,
 }

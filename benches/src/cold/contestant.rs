@@ -73,20 +73,19 @@ impl Function {
 /// Where the programs are.
 #[derive(Clone, Debug)]
 pub struct Programs {
-    /// The Rust program; `{function}` in it stands for the function's name.
-    pub bootstrap: String,
+    /// The program that is deployed.
+    pub bootstrap: PathBuf,
     /// The folder that `tests/cold_start/prepare` filled.
     pub prepared: PathBuf,
 }
 
 impl Programs {
-    /// Where the bench's own build puts the functions.
+    /// Where a build in this bench's own profile puts it.
     ///
     /// # Errors
     /// When this program's own place is not known.
-    pub fn default_bootstrap() -> Result<String> {
-        let folder = std::env::current_exe()?.parent().map(Path::to_owned).unwrap_or_default();
-        Ok(folder.join("tidepost-{function}").display().to_string())
+    pub fn default_bootstrap() -> Result<PathBuf> {
+        Ok(std::env::current_exe()?.with_file_name("bootstrap"))
     }
 
     /// Of Python and Node.
@@ -105,7 +104,7 @@ impl Programs {
     fn command(&self, language: Language, function: Function) -> Command {
         let name = function.name();
         match language {
-            Language::Rust => Command::new(self.bootstrap.replace("{function}", name)),
+            Language::Rust => Command::new(&self.bootstrap),
             Language::Python => {
                 let mut command = Command::new(self.prepared.join("venv/bin/python"));
                 command.args(["-m", "awslambdaric", &format!("{name}.handler")]);

@@ -42,9 +42,9 @@ pub struct Args {
     /// Invocations of each start after the first
     #[arg(long, default_value_t = 20)]
     warm: usize,
-    /// The program that Lambda starts; {function} in it stands for the function's name [default: beside this program]
+    /// The program that Lambda starts [default: beside this program]
     #[arg(long)]
-    bootstrap: Option<String>,
+    bootstrap: Option<PathBuf>,
     /// Where the functions in Python and for Node are made ready
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/cold_start"))]
     prepared: PathBuf,

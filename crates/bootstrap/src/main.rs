@@ -22,7 +22,7 @@ async fn main() -> Result<(), Error> {
         "sweep" => serve("sweep", |app, event| async move { tidepost_sweep::handle(&app, event).await }).await,
         "tokens" => serve("tokens", |app, event| async move { tidepost_tokens::handle(&app, event).await }).await,
         other => {
-            Err(format!("there is no function {other:?}; set the function's Handler to a folder of functions/").into())
+            Err(format!("there is no function '{other}'; set the function's Handler to a folder of functions/").into())
         }
     }
 }

@@ -19,7 +19,7 @@ fn errors(output: &Output) -> String {
 #[test]
 fn a_handler_that_is_no_function_is_named() {
     let said = errors(&start("dispatcher"));
-    assert!(said.contains("no function \"dispatcher\""), "{said}");
+    assert!(said.contains("no function 'dispatcher'"), "{said}");
 }
 
 #[test]

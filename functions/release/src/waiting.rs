@@ -182,10 +182,10 @@ mod tests {
         assert_eq!(chosen(&channel(2), &Quota::default(), due()), BTreeMap::from(evenly));
         assert_eq!(chosen(&channel(1_000), &Quota::default(), due()), BTreeMap::from([(0, 300)]));
         // What is booked already has its starts first.
-        let need = Need { id: "a", units: 40, category: Category::Basic, use_by: at("2026-11-21T10:01:00Z") };
+        let need = Need { id: "a", units: 20, category: Category::Basic, use_by: at("2026-11-21T10:01:00Z") };
         let (booked, leased) = Quota::default().lease(&channel(2), need, at(NOW)).unwrap();
-        assert_eq!(leased.units, 40);
-        let later = [20, 30, 40, 50].map(|second| (second, 20));
+        assert_eq!(leased.units, 20);
+        let later = [10, 20, 30, 40, 50].map(|second| (second, 20));
         assert_eq!(chosen(&channel(2), &booked, due()), BTreeMap::from(later));
     }
 

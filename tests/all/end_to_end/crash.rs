@@ -37,7 +37,9 @@ pub fn command_path() -> PathBuf {
         let own = std::env::current_exe().unwrap();
         let path = own.parent().and_then(Path::parent).unwrap().join("tidepost");
         if !is_current(&path) {
-            let built = std::process::Command::new(env!("CARGO")).args(["build", "--package", "tidepost"]).status();
+            // With this package, so that the dependencies are those that were built for the tests.
+            let packages = ["build", "--package", "tidepost", "--package", "tidepost-tests"];
+            let built = std::process::Command::new(env!("CARGO")).args(packages).status();
             let is_built = built.unwrap().success() && is_current(&path);
             assert!(is_built, "{} is older than its sources and cannot be built", path.display());
         }

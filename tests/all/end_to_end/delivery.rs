@@ -45,7 +45,7 @@ async fn a_slow_delivery_tells_of_each_lease_and_parks_what_it_has_no_time_for()
     world.stack.clock.advance(Duration::from_secs(9));
     world.stack.idle().await;
     let waiting = count(&shop, &ids, "waiting").await;
-    assert!((11..17).contains(&waiting), "{waiting} are parked");
+    assert!((11..20).contains(&waiting), "{waiting} are parked");
     for id in &ids {
         let message = shop.api.standing(id).await;
         assert!(message["status"] == "delivered" || message["reason"]["code"] == "rate", "{message}");

@@ -26,6 +26,7 @@ use tidepost_core::receipt::Receipt;
 use tidepost_core::sweep::LateFlight;
 use tidepost_io::app::App;
 use tidepost_io::brakes::ChannelBrake;
+use tidepost_io::erasure::Erasure;
 use tidepost_io::store::{KINDS, Key, Kind, StoreError};
 
 use super::campaigns::{know, openids, tagged};
@@ -295,6 +296,9 @@ async fn live(stores: &Stores) -> Left {
     hand.tick(ScheduledFunction::Release).await;
     let bulk = hand.sweep_until_flights().await;
     hand.tick(ScheduledFunction::Release).await;
+    // One whose function died; a tick would finish it.
+    let erasure = Erasure { who: SubscriberId::new("upgrade", "gone"), begun_at: hand.app.clock.now() };
+    assert!(hand.app.store.put_new(&Key::new("X", "upgrade#gone"), &erasure, None).await.unwrap());
 
     let mut queues = BTreeMap::from([("bulk".to_owned(), bulk)]);
     for (name, queue) in [("now", &stores.resources.now), ("sweep", &stores.resources.sweep)] {

@@ -61,6 +61,8 @@ pub(crate) struct Aws {
     table: Table,
     pub(crate) queues: Queues,
     requests: AtomicU64,
+    /// Those that were refused, or whose answer never came.
+    unserved: AtomicU64,
     /// Where invocations died.
     pub(crate) steps: steps::Log,
 }
@@ -85,8 +87,8 @@ enum Fault {
 impl Aws {
     pub(crate) fn new(chance: Arc<Chance>, clock: Clock, planted: Option<Planted>) -> Arc<Self> {
         let queues = Queues::new(Arc::clone(&chance), clock);
-        let (table, requests) = (Table::new(planted), AtomicU64::new(0));
-        Arc::new(Self { table, queues, chance, requests, steps: steps::Log::default() })
+        let (table, requests, unserved) = (Table::new(planted), AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Self { table, queues, chance, requests, unserved, steps: steps::Log::default() })
     }
 
     /// SDK settings that end here. Retries are the SDK's own, without their jitter.
@@ -116,6 +118,11 @@ impl Aws {
         self.requests.load(Ordering::Relaxed)
     }
 
+    /// So many of them were refused, or never answered.
+    pub(crate) fn unserved(&self) -> u64 {
+        self.unserved.load(Ordering::Relaxed)
+    }
+
     /// The ledger's way here. What protects requests on a network is left out: it takes more time than all the rest.
     pub(crate) fn store(self: &Arc<Self>) -> Store {
         let config = aws_sdk_dynamodb::config::Builder::from(&self.unsigned());
@@ -129,6 +136,8 @@ impl Aws {
         let step =
             Some(self.chance.rates().crash).filter(|rate| *rate > 0.0).and_then(|_| steps::of_request(target, body));
         let fault = self.draw(step.as_deref());
+        let is_unserved = matches!(fault, Fault::Throttle | Fault::LostRequest | Fault::LostAnswer);
+        self.unserved.fetch_add(u64::from(is_unserved), Ordering::Relaxed);
         tokio::time::sleep(self.chance.milliseconds(1, 12)).await;
         match fault {
             Fault::CrashBefore => {

@@ -30,8 +30,9 @@ fn wrong(history: &History, key: &str, asked: &Asked, came: u32) -> Option<Strin
         ("delivered", 0) => Some("told as delivered, and nobody received it".to_owned()),
         ("refused" | "failed", 1..) => Some(format!("told as not delivered ({reason}), and it was received")),
         ("unknown", _) => {
-            let is_explained =
-                history.crashes > 0 || history.calls.iter().any(|call| call.key == key && call.heard.is_none());
+            let is_unheard = history.calls.iter().any(|call| call.key == key && call.heard.is_none());
+            // A reservation stands that nobody was left to take back, or that the store would not.
+            let is_explained = is_unheard || history.crashes > 0 || history.unserved > 0;
             (!is_explained).then(|| "unknown, though every answer was heard".to_owned())
         }
         ("delivered" | "refused" | "failed", _) => None,

@@ -33,7 +33,7 @@ const fn kind(name: &'static str, partition: &'static str, sort: &'static str) -
 }
 
 /// All kinds. The first that fits a key is the item's.
-pub const KINDS: [Kind; 30] = [
+pub const KINDS: [Kind; 31] = [
     kind("rolled_up_until", "A#", "until"),
     kind("rollup", "A#", ""),
     kind("sweep_progress", "B#", "progress"),
@@ -62,6 +62,7 @@ pub const KINDS: [Kind; 30] = [
     kind("token", "T#", ""),
     kind("rfm_cuts", "V", ""),
     kind("parked", "W#", ""),
+    kind("erasure", "X", ""),
     kind("complaint", "X#", ""),
     kind("channel_brake", "Y", ""),
 ];
