@@ -71,6 +71,15 @@ impl Activity {
         self.has(campaign, RECEIVED)
     }
 
+    /// The same, where the last that happened with the campaign was on the day of `from` or later: an occurrence received
+    /// before says nothing of it.
+    #[must_use]
+    pub fn has_received_since(&self, campaign: CampaignId, from: Timestamp) -> bool {
+        let from = Contact::new(campaign, RECEIVED, second(from));
+        let is_late = |contact: &Contact| contact.campaign == from.campaign && contact.day >= from.day;
+        self.has_received(campaign) && self.campaigns.iter().any(is_late)
+    }
+
     fn has(&self, campaign: CampaignId, flag: u8) -> bool {
         self.campaigns.iter().any(|contact| contact.campaign == campaign.short() && contact.flags & flag != 0)
     }
@@ -215,6 +224,8 @@ mod tests {
         activity.note_received(campaign(1), second(day(0)));
         assert!(activity.has_clicked(campaign(1)) && activity.has_received(campaign(1)));
         assert_eq!(activity.last_active(), Some(day(1)), "receiving is not acting");
+        // The click of day 1 is the last that happened.
+        assert!(activity.has_received_since(campaign(1), day(1)) && !activity.has_received_since(campaign(1), day(2)));
     }
 
     #[test]

@@ -108,11 +108,11 @@ impl CampaignRow {
         self.status(time) == Status::Running
     }
 
-    /// The first of its occurrences that ended by `by` and that is not accounted for.
+    /// The first of its occurrences that ended by `by` and that is not accounted for; none before it is started.
     #[must_use]
     pub fn untold(&self, id: CampaignId, by: Timestamp) -> Option<Ended> {
-        let told_until = self.accounts.as_ref().map(|accounts| accounts.until);
-        self.campaign.ended_after(id, &self.control, told_until, by)
+        let told_until = self.accounts.as_ref()?.until;
+        self.campaign.ended_after(id, &self.control, Some(told_until), by)
     }
 
     /// The row once an occurrence that ended at `ended_at` is accounted for; the same where it is.

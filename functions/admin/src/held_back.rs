@@ -61,7 +61,11 @@ async fn over(
     let (zone, cuts) = (state.channel.zone(), cuts.and_then(|cuts| cuts.cuts.as_ref()));
     let field = Field { channel: &state.channel, health: &state.health, zone: &zone, cuts, now };
     let known: Vec<CampaignId> = rows.iter().map(|(id, _)| *id).collect();
-    let ended = |(id, row): &'_ (CampaignId, CampaignRow)| row.campaign.last_ended(*id, &row.control, now);
+    // One that was never started held nothing back from anybody.
+    let was_started = |row: &CampaignRow| row.accounts.is_some();
+    let ended = |(id, row): &'_ (CampaignId, CampaignRow)| {
+        was_started(row).then(|| row.campaign.last_ended(*id, &row.control, now)).flatten()
+    };
     let mut over = Vec::new();
     for (entry, ended) in rows.iter().filter_map(|entry| Some((entry, ended(entry)?))) {
         let (campaign, row): (_, &CampaignRow) = (entry.0, &entry.1);

@@ -145,7 +145,7 @@ async fn carry_out(app: &App, id: CampaignId, verb: Verb) -> Result<CampaignRow,
         let control = row.control.after(verb.command(), row.campaign.life(), now)?;
         let baseline = if verb.lets_go() { Some(forgiven.campaign) } else { row.baseline };
         // What was over before it was started is nobody's loss.
-        let accounts = row.accounts.clone().or_else(|| (verb == Verb::Start).then(|| Accounts::since(now)));
+        let accounts = row.accounts.clone().or_else(|| verb.lets_go().then(|| Accounts::since(now)));
         Ok::<_, IllegalState>(CampaignRow { control, baseline, accounts, ..row.clone() })
     });
     match changed.await? {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::campaigns::{know, openids, received, set, start, tagged};
+use super::campaigns::{command, know, make, openids, received, set, start, tagged};
 use super::world::{NOON, SHIPPED, Shop, World, at};
 
 async fn show(shop: &Shop, campaign: &str) -> Value {
@@ -82,14 +82,17 @@ async fn who_lost_and_whose_campaign_was_stopped_is_told_so_afterwards() {
     let stopped = start(&shop, json!({"segment": null, "list": list, "best_hours": evening})).await;
     world.pass_until(at("2026-11-21T12:10:00+08:00")).await;
     assert_eq!(set(&received(&shop).await), set(&people));
-    let answer = shop.api.post(&format!("/v1/campaigns/{stopped}/stop"), &json!({})).await;
-    assert_eq!(answer.status, 200, "{}", answer.text);
+    command(&shop, &stopped, "stop").await;
+    let draft = make(&shop, json!({"name": "Draft"})).await;
+    command(&shop, &draft, "stop").await;
     world.pass_until(at("2026-11-21T12:26:00+08:00")).await;
     let over = show(&shop, &loser).await["over"].clone();
     assert_eq!((&over["people"], &over["held_back"]), (&json!(6), &json!({"outbid": 6})), "{over}");
     let over = show(&shop, &stopped).await["over"].clone();
     assert_eq!(over["held_back"], json!({"campaign_stopped": 3, "no_grant": 1}), "{over}");
     assert_eq!(show(&shop, &winner).await["over"], Value::Null);
+    assert_eq!(show(&shop, &draft).await["over"], Value::Null, "it never ran");
+    assert_eq!(held_back(&shop, "o3", &draft).await, None);
     assert_eq!(held_back(&shop, "o3", &loser).await, Some((json!("outbid"), json!(winner))));
     assert_eq!(held_back(&shop, "e1", &stopped).await, Some((json!("campaign_stopped"), Value::Null)));
     world.stack.stop().await;

@@ -9,6 +9,13 @@ use super::world::{NOON, SHIPPED, Shop, World, at, id};
 
 /// Asks for a campaign and starts it; `changes` replace what is usual.
 pub async fn start(shop: &Shop, changes: Value) -> String {
+    let campaign = make(shop, changes).await;
+    command(shop, &campaign, "start").await;
+    campaign
+}
+
+/// Asks for a campaign; `changes` replace what is usual.
+pub async fn make(shop: &Shop, changes: Value) -> String {
     let mut wanted = json!({
         "channel": shop.name, "name": "Spring", "template": SHIPPED,
         "data": {"character_string1": "S1", "thing2": "{{attributes.name|您}}的春茶到了"},
@@ -20,12 +27,10 @@ pub async fn start(shop: &Shop, changes: Value) -> String {
     }
     let made = shop.api.post("/v1/campaigns", &wanted).await;
     assert_eq!(made.status, 201, "{}", made.text);
-    let campaign = id(&made.body);
-    command(shop, &campaign, "start").await;
-    campaign
+    id(&made.body)
 }
 
-async fn command(shop: &Shop, campaign: &str, verb: &str) -> Value {
+pub async fn command(shop: &Shop, campaign: &str, verb: &str) -> Value {
     let answer = shop.api.post(&format!("/v1/campaigns/{campaign}/{verb}"), &json!({})).await;
     assert_eq!(answer.status, 200, "{verb}: {}", answer.text);
     answer.body

@@ -172,6 +172,9 @@ fn accounted(history: &History, ran: &Ran) -> Vec<String> {
     if ran.period.is_none() && people > ran.members.len() as u64 {
         broken.push(format!("{people} are accounted for, {} are meant", ran.members.len()));
     }
+    if ran.period.is_none() && people + 2 * unsteady < ran.members.len() as u64 {
+        broken.push(format!("only {people} are accounted for, {} are meant, {unsteady} may differ", ran.members.len()));
+    }
     broken
 }
 

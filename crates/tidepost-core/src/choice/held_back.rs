@@ -73,7 +73,7 @@ fn noted(outbid: &Outbid, known: &[CampaignId]) -> Option<HeldBack> {
 fn had_since(person: &Person, lost: &HeldBack) -> bool {
     let is_of_it = |id: crate::ids::MessageId| id.campaign().is_some_and(|id| id.whole() == lost.campaign);
     // What is forgotten there was received before the present time, and as a rule after the defeat.
-    person.activity.has_received(lost.campaign)
+    person.activity.has_received_since(lost.campaign, lost.at)
         || person.sends.iter().any(|send| is_of_it(send.id) && i64::from(send.at) >= lost.at.as_second())
 }
 

@@ -118,7 +118,8 @@ fn as_of(person: &Person, time: Timestamp) -> Cow<'_, Person> {
 fn was_sent(live: &Live<'_>, ended: Ended, person: &Person, now: Timestamp) -> bool {
     let forgotten_from = plus_seconds(ended.occurrence.period.closes_at, KEPT_SECONDS);
     person.sends.find(ended.occurrence.id.offer_id()).is_some()
-        || (now >= forgotten_from && person.activity.has_received(live.id.whole()))
+        || (now >= forgotten_from
+            && person.activity.has_received_since(live.id.whole(), ended.occurrence.period.opens_at))
 }
 
 fn lost_it(lost: &Outbid, campaign: CampaignId, ended: Ended) -> bool {

@@ -212,6 +212,9 @@ impl CreateArgs {
 impl UploadArgs {
     async fn run(self) -> Result<(), Failure> {
         let list = read_list(&self.file)?;
+        if list.openids.is_empty() && list.rejected > 0 {
+            return Err(Failure::No("no row of the list can be read: the campaign keeps the one it has".to_owned()));
+        }
         let listed = list.upload(&Client::new(&self.client)?, &self.id, self.client.json).await?;
         let List { openids, repeated, rejected } = list;
         let counts = json!({ "accepted": openids.len(), "repeated": repeated, "rejected": rejected, "listed": listed });
