@@ -83,12 +83,13 @@ class Functions:
 
 
 class Recorder:
-    """Listens on a port of its own; `calls` counts by function, action and resource, `denied` lists what the emulator's IAM refused."""
+    """Listens on a port of its own; `calls` counts by function, action and resource, `denied` lists what the emulator's IAM refused,
+    `unknown` counts by target the calls of which nobody knows whose they are: no policy was compared with them."""
 
     def __init__(self, emulator_port):
         self.calls = Counter()
         self.denied = []
-        self.strangers = Counter()
+        self.unknown = Counter()
         self.lock = threading.Lock()
         self.functions = Functions()
         recorder = self
@@ -100,6 +101,8 @@ class Recorder:
             def do_POST(self):
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 is_callback = self.path.startswith(CALLBACKS)
+                # Asked now, while whoever calls is there for certain: an update may end it before the answer.
+                function = None if is_callback else recorder.functions.of(self.headers.get("Authorization"))
                 if is_callback:
                     self.headers["Authorization"] = ROOT
                 try:
@@ -108,7 +111,7 @@ class Recorder:
                     # The emulator has ended, and a function asks for its last time.
                     status, headers, answer = 503, [], b""
                 if not is_callback:
-                    recorder.note(self.headers, body, status, answer)
+                    recorder.note(function, self.headers.get("X-Amz-Target"), body, status, answer)
                 self.send_response_only(status)
                 for name, value in headers:
                     if name.lower() not in HOP_BY_HOP | {"content-length"}:
@@ -131,12 +134,12 @@ class Recorder:
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def note(self, headers, body, status, answer):
-        function = self.functions.of(headers.get("Authorization"))
-        target = headers.get("X-Amz-Target") or ""
+    def note(self, function, target, body, status, answer):
         with self.lock:
-            if function is None or not target:
-                self.strangers[target or headers.get("Authorization", "no signature")] += 1
+            if not target:
+                return  # No service that functions call is spoken to without: logs and traces are Lambda's own.
+            if function is None:
+                self.unknown[target] += 1
                 return
             for action, resource in permissions(target, body):
                 self.calls[function, action, resource] += 1

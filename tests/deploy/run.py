@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -118,13 +117,17 @@ class Deployed:
         self.callback_secrets = [parameters.get_parameter(Name=f"/shop/{name}")["Parameter"]["ARN"] for name in ("token", "aes_key")]
         return refs
 
-    def deploy(self, version):
-        self.stack.with_code(aws.package(self.bootstrap, version)).deploy(
+    def deploy(self, version=None, **parameters):
+        """With the code of `version`, or else with the code that is there."""
+        if version:
+            self.stack.with_code(aws.package(self.bootstrap, version))
+        self.stack.deploy(
             {
                 "AppSecretArns": ",".join(self.app_secrets),
                 "CallbackSecretArns": ",".join(self.callback_secrets),
                 "DeletionProtection": "false",
                 "WechatBaseUrl": self.simulators,
+                **parameters,
             }
         )
 
@@ -137,8 +140,21 @@ class Deployed:
         self.deploy(VERSIONS[1])
         after = self.code_of()
         assert all(before[name] != after[name] for name in FUNCTIONS), "an update left a function as it was"
-        alias = self.client("lambda").get_alias(FunctionName=f"{STACK}-callback", Name="live")
-        say(f"emulator: every function was replaced in mid-run; the callback's alias is at version {alias['FunctionVersion']}")
+        say(f"emulator: every function was replaced in mid-run; the callback's alias is at version {self.live()['Version']}")
+
+    def live(self):
+        """What callbacks are answered with: the version that the alias points to."""
+        return self.client("lambda").get_function_configuration(FunctionName=f"{STACK}-callback", Qualifier="live")
+
+    def change_a_parameter(self):
+        """The same code with another parameter: the alias must not keep the environment of before."""
+        before = self.live()
+        self.deploy(LogLevel="debug")
+        after = self.live()
+        changed = {name for name, value in after["Environment"]["Variables"].items() if before["Environment"]["Variables"][name] != value}
+        assert changed == {"TIDEPOST_LOG"}, f"the callback's alias changed {changed} of its environment"
+        assert before["CodeSha256"] == after["CodeSha256"], "another code was deployed"
+        say(f"emulator: with LogLevel changed and nothing else the callback's alias went from version {before['Version']} to {after['Version']}")
 
     def target(self):
         sqs = self.client("sqs")
@@ -191,19 +207,23 @@ class Deployed:
         answer = functions.invoke(FunctionName=f"{STACK}-release", Payload=sync["Input"])
         assert "FunctionError" not in answer, answer["Payload"].read()
         say("emulator: the daily schedule's own input synced the templates, with a new token")
+        self.change_a_parameter()
 
     def report(self):
         """What was made, what ran, and whether every policy is exactly what was used."""
-        kinds = Counter(kind for _, kind, _ in self.made)
+        kinds = {}
+        for logical, kind, _ in sorted(self.made):
+            kinds.setdefault(kind, []).append(logical)
         say(f"\nemulator: {len(self.made)} resources were made")
-        for kind, count in sorted(kinds.items()):
-            say(f"  {count:3} {kind}")
+        for kind, logical in sorted(kinds.items()):
+            say(f"  {len(logical):3} {kind}: {', '.join(logical)}")
         say("\nwhat the emulator cannot do")
         for name, what in aws.CANNOT.items():
             say(f"  {name}: {what}")
         iam, functions = self.client("iam"), self.client("lambda")
         logical_of = {policies.name_of(physical): logical for logical, kind, physical in self.made if kind in policies.KINDS}
         problems, unseen = [f"the emulator denied {call}" for call in sorted(set(self.recorder.denied))], []
+        problems += [f"{count} calls of {target} came from no function" for target, count in sorted(self.recorder.unknown.items())]
         say("\nwhat each function asked of AWS")
         for name in FUNCTIONS:
             calls = {(action, resource): count for (function, action, resource), count in self.recorder.calls.items() if function == f"{STACK}-{name}"}

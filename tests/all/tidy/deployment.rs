@@ -167,9 +167,13 @@ fn every_alarm_watches_something_and_has_its_page() {
     for file in [WATCH, TEMPLATE] {
         let found = resources(file).into_iter().filter(|(_, lines)| lines.contains("AWS::CloudWatch::Alarm"));
         for (name, lines) in found {
-            if lines.contains("Namespace: Tidepost\n") || lines.contains("Namespace: Tidepost,") {
-                assert!(measured.contains(&name), "the alarm {name} watches a metric that nobody tells");
+            // What is counted of the whole deployment has an alarm of the same name.
+            let is_of_all = lines.contains("Dimensions: [{Name: stage, Value: !Ref Tidepost}]\n");
+            for metric in lines.split("Namespace: Tidepost\n").skip(1).map(|rest| value(rest, "MetricName").unwrap()) {
+                assert!(measured.contains(metric), "the alarm {name} watches {metric}, which nobody tells");
+                assert!(!is_of_all || name == metric, "the alarm {name} watches {metric}");
             }
+            assert!(!lines.contains("Namespace: Tidepost,"), "{name}: a metric's namespace has a line of its own");
             alarms.insert(name);
         }
     }
@@ -187,17 +191,28 @@ fn every_alarm_watches_something_and_has_its_page() {
     }
 }
 
-/// Nothing but traces is allowed everywhere, and no name of a partition is written out.
+/// Nothing but traces and network interfaces is allowed everywhere, and no name of a partition is written out.
 #[test]
 fn roles_name_what_they_may_touch() {
-    for file in [TEMPLATE, WATCH, "infra/campaign-schedule.yaml", "infra/callback-url.yaml"] {
-        for (number, line) in (1..).zip(read(file).lines()) {
-            // Neither traces nor network interfaces can be named before they are there.
-            let is_trace = line.contains("xray:PutTraceSegments") || line == "                Resource: '*'";
-            assert!(!line.contains("Resource: '*'") || is_trace, "{file}:{number}: {line}");
+    for file in [TEMPLATE, WATCH, "infra/campaign-schedule.yaml", "infra/callback-url.yaml", "infra/egress.yaml"] {
+        let text = read(file);
+        let mut before = "";
+        for (number, line) in (1..).zip(text.lines()) {
             assert!(!line.contains("arn:aws:"), "{file}:{number}: use ${{AWS::Partition}}: {line}");
-            let has_wildcard = line.contains("Action:") && line.contains('*');
-            assert!(!has_wildcard || is_trace, "{file}:{number}: {line}");
+            // Neither can be named before it is there.
+            let is_trace = line.contains("Action: [xray:PutTelemetryRecords, xray:PutTraceSegments], Resource: '*'");
+            let is_interface = before.contains("Action: [ec2:CreateNetworkInterface, ec2:DeleteNetworkInterface, ")
+                && line.trim() == "Resource: '*'";
+            let is_known = is_trace || is_interface || may_have_star(line.trim());
+            assert!(is_known || !line.contains('*'), "{file}:{number}: name what is meant instead of *: {line}");
+            before = line;
         }
     }
+}
+
+/// Where a `*` allows no role anything: comments, times, who may call a function, and paths of one API.
+fn may_have_star(line: &str) -> bool {
+    ["#", "ScheduleExpression: cron(", "Default: cron(", "Principal: '*'", "SourceArn: "]
+        .iter()
+        .any(|start| line.starts_with(start))
 }
