@@ -60,7 +60,8 @@ const RESIDENT_MAX: f64 = 40.0;
 /// What was run where.
 #[must_use]
 pub fn machine(arguments: &[String]) -> String {
-    let arguments = [&["cargo run --release -p tidepost-benches --".to_owned()], arguments].concat().join(" ");
+    let profile = if cfg!(debug_assertions) { "" } else { "--release " };
+    let arguments = [&[format!("cargo run {profile}-p tidepost-benches --")], arguments].concat().join(" ");
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let info = read("/proc/cpuinfo");
     let model = info.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split_once(": "));
