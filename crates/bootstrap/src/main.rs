@@ -3,6 +3,9 @@
 //! One program is linked once instead of nine times, and uploaded once: what all functions share (the AWS SDKs, TLS, the
 //! runtime) is most of each. A start maps only the pages that it touches, so the code of the other eight costs no time.
 
+// What functions await within each other is nested deeper than the compiler's default.
+#![recursion_limit = "256"]
+
 use lambda_runtime::Error;
 use tidepost_io::config;
 use tidepost_io::runtime::serve;

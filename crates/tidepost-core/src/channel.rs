@@ -28,14 +28,13 @@ pub enum Platform {
 
 impl Platform {
     /// How many broadcasts a day an account may make: what is known from the field (DESIGN, 'Defaults from the field'); no
-    /// official source states a number (platforms.md F). A mini-program's subscription messages are no broadcasts: each is
-    /// paid by a consent.
+    /// official source states a number (platforms.md F).
     #[must_use]
     pub fn broadcasts_a_day(self) -> Option<u32> {
         match self {
-            Self::WechatOa => Some(5),
+            Self::WechatMini | Self::WechatOa => Some(5),
             Self::Douyin => Some(3),
-            Self::WechatMini | Self::Alipay => None,
+            Self::Alipay => None,
         }
     }
 
@@ -293,25 +292,33 @@ impl CapPeriod {
 /// Weights of business lines: far enough apart for anybody, near enough for exact shares.
 const WEIGHTS: std::ops::RangeInclusive<f64> = 0.001..=1_000.0;
 
-/// The name of the rule that a platform's broadcasts have unless the owner names another.
+/// The name of the rule that a platform's broadcasts have unless the owner counts them otherwise.
 const BROADCASTS: &str = "broadcasts";
 
-/// Open leases plus windows must fit one item.
+/// Rules that an owner may give: open leases plus windows must fit one item.
 const QUOTA_RULES_MAX: usize = 8;
 
 impl Channel {
-    /// The channel with its platform's rule of broadcasts, unless it has a rule of its own that counts them.
+    /// The rule of broadcasts that holds for the channel because of its platform; `None` where its owner counts them, or
+    /// the platform states nothing.
     #[must_use]
-    pub fn with_default_rules(mut self) -> Self {
+    pub fn default_rule(&self) -> Option<QuotaRule> {
         let counts_broadcasts = self.quota_rules.iter().any(|rule| rule.unit == Unit::Broadcast);
-        let limit = self.platform.broadcasts_a_day().filter(|_| !counts_broadcasts);
-        self.quota_rules.extend(limit.map(|limit| QuotaRule {
+        let limit = self.platform.broadcasts_a_day().filter(|_| !counts_broadcasts)?;
+        Some(QuotaRule {
             id: BROADCASTS.to_owned(),
             unit: Unit::Broadcast,
             limit,
             window: Window::Calendar(Calendar::Day),
             basic_share: 0.0,
-        }));
+        })
+    }
+
+    /// The channel with that rule: what decisions go by.
+    #[must_use]
+    pub fn with_default_rule(mut self) -> Self {
+        let rule = self.default_rule();
+        self.quota_rules.extend(rule);
         self
     }
 
@@ -404,6 +411,10 @@ impl QuotaRule {
         wrong.extend(check_id(&format!("{at}.id"), &self.id).err());
         if self.id == crate::quota::PLATFORM {
             let message = "this name is kept for windows that the platform closes and no rule describes";
+            wrong.push(Invalid::new(format!("{at}.id"), "id_reserved", message));
+        }
+        if self.id == BROADCASTS && self.unit != Unit::Broadcast {
+            let message = "this name is kept for a rule that counts broadcasts";
             wrong.push(Invalid::new(format!("{at}.id"), "id_reserved", message));
         }
         if !(0.0..=1.0).contains(&self.basic_share) {
@@ -570,16 +581,19 @@ pub(crate) mod tests {
     #[test]
     fn a_platforms_broadcasts_are_counted_unless_the_owner_counts_them() {
         let of = |platform, rules: &[QuotaRule]| {
-            let channel = Channel { platform, quota_rules: rules.to_vec(), ..shop() }.with_default_rules();
-            assert_eq!(channel.clone().with_default_rules(), channel);
+            let channel = Channel { platform, quota_rules: rules.to_vec(), ..shop() }.with_default_rule();
+            assert_eq!(channel.clone().with_default_rule(), channel);
             let broadcasts = channel.quota_rules.iter().filter(|rule| rule.unit == Unit::Broadcast);
             broadcasts.map(|rule| (rule.limit, rule.window)).collect::<Vec<_>>()
         };
         let day = Window::Calendar(Calendar::Day);
         let calls = shop().quota_rules;
-        assert_eq!(of(Platform::WechatOa, &calls), [(5, day)]);
+        assert_eq!(
+            [Platform::WechatMini, Platform::WechatOa].map(|of_wechat| of(of_wechat, &calls)),
+            [[(5, day)], [(5, day)]]
+        );
         assert_eq!(of(Platform::Douyin, &[]), [(3, day)]);
-        assert_eq!(of(Platform::WechatMini, &calls), []);
+        assert_eq!(of(Platform::Alipay, &calls), []);
         let week = Window::Calendar(Calendar::Week);
         let own = QuotaRule { id: "own".into(), unit: Unit::Broadcast, limit: 9, window: week, basic_share: 0.0 };
         assert_eq!(of(Platform::Douyin, &[own]), [(9, week)]);
@@ -596,9 +610,22 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_rule_does_not_take_the_name_of_the_platforms_own_window() {
+    fn a_rule_does_not_take_a_name_that_is_kept() {
         let mut channel = shop();
-        channel.quota_rules[0].id = "platform".to_owned();
-        assert_eq!(channel.validate().unwrap_err()[0].code, "id_reserved");
+        for id in ["platform", "broadcasts"] {
+            channel.quota_rules[0].id = id.to_owned();
+            assert_eq!(channel.validate().unwrap_err()[0].code, "id_reserved");
+        }
+        channel.quota_rules[0].unit = Unit::Broadcast;
+        assert_eq!(channel.validate(), Ok(()));
+    }
+
+    #[test]
+    fn the_platforms_rule_is_none_of_the_owners_eight() {
+        let mut channel = shop();
+        let rule = |number: u32| QuotaRule { id: format!("rule{number}"), ..shop().quota_rules[0].clone() };
+        channel.quota_rules = (0..8).map(rule).collect();
+        assert_eq!(channel.validate(), Ok(()));
+        assert_eq!(channel.with_default_rule().quota_rules.len(), 9);
     }
 }

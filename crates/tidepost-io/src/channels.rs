@@ -38,11 +38,6 @@ impl Json {
     fn read<T: serde::de::DeserializeOwned>(&self, what: &str) -> Result<T, StoreError> {
         serde_json::from_str(&self.json).map_err(|error| unreadable(what, &error))
     }
-
-    /// A channel, also one of before its platform's rules were known.
-    fn channel(&self, id: &str) -> Result<Channel, StoreError> {
-        self.read(id).map(Channel::with_default_rules)
-    }
 }
 
 fn unreadable(what: &str, error: &serde_json::Error) -> StoreError {
@@ -66,22 +61,39 @@ fn template_key(channel: &str, template: &str) -> Key {
 }
 
 impl Store {
-    /// All channels that can be read, by id.
+    /// All channels that can be read, by id, as their owners defined them.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn definitions(&self) -> Result<BTreeMap<String, Channel>, StoreError> {
+        let rows: Vec<(String, Json)> = self.query_all(&Range::all(CHANNELS)).await?;
+        Ok(rows.into_iter().filter_map(|(id, row)| readable(row.read(&id)).map(|channel| (id, channel))).collect())
+    }
+
+    /// One channel, as its owner defined it.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn definition(&self, channel: &str) -> Result<Option<Channel>, StoreError> {
+        let row: Option<Stored<Json>> = self.get(&channel_key(channel)).await?;
+        row.map(|row| row.value.read(channel)).transpose()
+    }
+
+    /// All channels that can be read, by id, with the rules of their platforms.
     ///
     /// # Errors
     /// [`StoreError`] when DynamoDB fails.
     pub async fn channels(&self) -> Result<BTreeMap<String, Channel>, StoreError> {
-        let rows: Vec<(String, Json)> = self.query_all(&Range::all(CHANNELS)).await?;
-        Ok(rows.into_iter().filter_map(|(id, row)| readable(row.channel(&id)).map(|channel| (id, channel))).collect())
+        let all = self.definitions().await?;
+        Ok(all.into_iter().map(|(id, channel)| (id, channel.with_default_rule())).collect())
     }
 
-    /// One channel's definition.
+    /// One channel, with the rules of its platform.
     ///
     /// # Errors
     /// [`StoreError`] when DynamoDB fails.
     pub async fn channel(&self, channel: &str) -> Result<Option<Channel>, StoreError> {
-        let row: Option<Stored<Json>> = self.get(&channel_key(channel)).await?;
-        row.map(|row| row.value.channel(channel)).transpose()
+        Ok(self.definition(channel).await?.map(Channel::with_default_rule))
     }
 
     /// A channel with health and templates: two reads, whatever the number of templates.

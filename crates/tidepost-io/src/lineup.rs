@@ -8,6 +8,7 @@ use tidepost_core::campaign::{Ended, Live};
 use tidepost_core::digest;
 use tidepost_core::ids::CampaignId;
 use tidepost_core::rfm::Cuts;
+use tidepost_core::sweep::Closing;
 use tidepost_core::template::Template;
 
 use crate::campaigns::{CampaignRow, RfmCuts};
@@ -22,6 +23,38 @@ pub struct Lineup {
     known: Vec<(CampaignId, CampaignRow)>,
     at: Timestamp,
     cuts: Option<RfmCuts>,
+}
+
+/// An occurrence that is over and not accounted for.
+#[derive(Clone, Debug)]
+pub struct Over<'a> {
+    /// When it ended, and how.
+    pub ended: Ended,
+    live: Live<'a>,
+    template: Option<&'a Template>,
+    /// The campaign's row.
+    pub row: &'a CampaignRow,
+}
+
+impl<'a> Over<'a> {
+    /// Works an occurrence out for its last moment; `None` where this version does not read its segment. `template` is the
+    /// campaign's, if there still is one.
+    #[must_use]
+    pub fn new(id: CampaignId, row: &'a CampaignRow, ended: Ended, template: Option<&'a Template>) -> Option<Self> {
+        let at = ended.last_moment();
+        let fitting = template.and_then(|template| Some((Live::new(id, &row.campaign, template, at).ok()??, template)));
+        let (live, template) = match fitting {
+            Some((live, template)) => (live, Some(template)),
+            None => (Live::without_words(id, &row.campaign, at).ok()??, None),
+        };
+        Some(Self { ended, live, template, row })
+    }
+
+    /// What tells whom it was for.
+    #[must_use]
+    pub fn closing(&self) -> Closing<'_> {
+        Closing { live: &self.live, template: self.template, ended: self.ended }
+    }
 }
 
 /// One of them at work.
@@ -109,12 +142,13 @@ impl Lineup {
         self.known.iter().filter(|(_, row)| row.is_running(self.at))
     }
 
-    /// Occurrences that ended by `by` and are not accounted for, of campaigns whose words fit their templates.
+    /// Occurrences that ended by `by` and are not accounted for, those of one campaign in their order.
     #[must_use]
-    pub fn untold(&self, by: Timestamp) -> Vec<(Ended, Runner<'_>)> {
-        let untold = |(id, row): &'_ (CampaignId, CampaignRow)| row.untold(*id, by).map(|ended| (*id, ended));
-        let rows = self.known.iter().filter_map(|entry| Some((untold(entry)?, &entry.1)));
-        rows.filter_map(|((id, ended), row)| Some((ended, self.runner(id, row, ended.last_moment())?))).collect()
+    pub fn untold(&self, by: Timestamp) -> Vec<Over<'_>> {
+        let ended = |(id, row): &'_ (CampaignId, CampaignRow)| row.untold(*id, by);
+        let all = self.known.iter().flat_map(|entry| ended(entry).into_iter().map(move |ended| (entry, ended)));
+        let template = |row: &CampaignRow| self.state.templates.get(&row.campaign.template);
+        all.filter_map(|((id, row), ended)| Over::new(*id, row, ended, template(row))).collect()
     }
 
     fn runner<'a>(&'a self, id: CampaignId, row: &'a CampaignRow, at: Timestamp) -> Option<Runner<'a>> {

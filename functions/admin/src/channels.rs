@@ -1,7 +1,7 @@
 //! Channels: definitions as their owner gives them, with their health.
 
 use serde::Serialize;
-use tidepost_core::channel::{Channel, Health};
+use tidepost_core::channel::{Channel, Health, QuotaRule};
 use tidepost_core::ids::check_id;
 use tidepost_io::app::App;
 use tidepost_io::auth::Right;
@@ -14,6 +14,8 @@ use crate::list::page;
 struct View {
     #[serde(flatten)]
     channel: Channel,
+    /// Rules that hold besides its own, because of its platform.
+    default_quota_rules: Vec<QuotaRule>,
     health: Health,
 }
 
@@ -21,7 +23,7 @@ struct View {
 pub async fn put(app: &App, request: &Request, id: &str) -> Answer {
     app.authorise(request, Right::Administer).await?;
     check_id("channel", id).map_err(|invalid| Problem::invalid(vec![invalid]))?;
-    let channel = request.json::<Channel>()?.with_default_rules();
+    let channel = request.json::<Channel>()?;
     channel.validate().map_err(Problem::invalid)?;
     let is_new = app.store.put_channel(id, &channel).await?;
     Ok(json(if is_new { 201 } else { 200 }, &channel))
@@ -30,16 +32,17 @@ pub async fn put(app: &App, request: &Request, id: &str) -> Answer {
 /// Shows a channel.
 pub async fn get(app: &App, request: &Request, id: &str) -> Answer {
     app.authorise(request, Right::ReadSetup).await?;
-    let channel = crate::channel_of(app, id).await?;
+    let channel = app.store.definition(id).await?.ok_or_else(crate::no_channel)?;
     let (health, quota, no_token) =
         futures::try_join!(app.store.health(id), app.store.quota(id), app.token_trouble(id))?;
     let now = app.clock.now();
     let health = health.shown(&quota.views(&channel, now), no_token.as_deref(), now);
-    Ok(json(200, &View { channel, health }))
+    let default_quota_rules = channel.default_rule().into_iter().collect();
+    Ok(json(200, &View { channel, default_quota_rules, health }))
 }
 
 /// Shows all channels.
 pub async fn list(app: &App, request: &Request) -> Answer {
     app.authorise(request, Right::ReadSetup).await?;
-    Ok(json(200, &page(request, app.store.channels().await?)?))
+    Ok(json(200, &page(request, app.store.definitions().await?)?))
 }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde_json::json;
-use tidepost_core::campaign::{Ended, Live};
+use tidepost_core::campaign::Live;
 use tidepost_core::choice::{Candidate, Fate, HeldBack, choose, held_back};
 use tidepost_core::decide::{Case, Hold, Offer};
 use tidepost_core::ids::{CampaignId, SubscriberId};
@@ -10,8 +10,7 @@ use tidepost_core::person::Person;
 use tidepost_core::quota::Quota;
 use tidepost_core::reason::{Reason, ReasonCode};
 use tidepost_core::segment::Facts;
-use tidepost_core::sweep::{Closing, Entrant, Field};
-use tidepost_core::template::Template;
+use tidepost_core::sweep::Field;
 use tidepost_core::time::plus_seconds;
 use tidepost_io::app::App;
 use tidepost_io::auth::Right;
@@ -19,6 +18,7 @@ use tidepost_io::campaigns::{CampaignRow, RfmCuts};
 use tidepost_io::channels::ChannelState;
 use tidepost_io::http::{Answer, Problem, Request, json as answer};
 use tidepost_io::ledger;
+use tidepost_io::lineup::Over;
 use tidepost_io::store::StoreError;
 
 /// How long ago a campaign may have ended that is still told of, in seconds.
@@ -69,25 +69,13 @@ async fn over(
     let mut over = Vec::new();
     for (entry, ended) in rows.iter().filter_map(|entry| Some((entry, ended(entry)?))) {
         let (campaign, row): (_, &CampaignRow) = (entry.0, &entry.1);
-        let Some((live, template)) = live(state, campaign, row, ended) else { continue };
+        let template = state.templates.get(&row.campaign.template);
+        let Some(ending) = Over::new(campaign, row, ended, template) else { continue };
         let is_listed = row.campaign.segment.is_none() && is_listed(app, campaign, row, id).await?;
-        let closing = Closing { entrant: Entrant { live: &live, template }, ended };
-        let account = field.account(&closing, person, id, is_listed);
+        let account = field.account(&ending.closing(), person, id, is_listed);
         over.extend(account.and_then(|account| account.told(campaign, ended.at, &known)));
     }
     Ok(over)
-}
-
-/// A campaign as of its last moment; `None` where its template is gone or does not fit it any more.
-fn live<'a>(
-    state: &'a ChannelState,
-    id: CampaignId,
-    row: &'a CampaignRow,
-    ended: Ended,
-) -> Option<(Live<'a>, &'a Template)> {
-    let template = state.templates.get(&row.campaign.template)?;
-    let live = Live::new(id, &row.campaign, template, ended.last_moment()).ok()??;
-    Some((live, template))
 }
 
 async fn is_listed(app: &App, campaign: CampaignId, row: &CampaignRow, id: &SubscriberId) -> Result<bool, StoreError> {

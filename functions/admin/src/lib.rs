@@ -45,5 +45,9 @@ fn no_route() -> Problem {
 
 /// The definition of a channel that a path names.
 async fn channel_of(app: &App, id: &str) -> Result<Channel, Problem> {
-    app.store.channel(id).await?.ok_or_else(|| Problem::not_found("there is no such channel"))
+    app.store.channel(id).await?.ok_or_else(no_channel)
+}
+
+fn no_channel() -> Problem {
+    Problem::not_found("there is no such channel")
 }

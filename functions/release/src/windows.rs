@@ -52,8 +52,10 @@ struct Demand {
 async fn unused(app: &App, id: &str, channel: &Channel, quota: &Quota, closing: &Closing) -> Result<u64, StoreError> {
     let before = plus_milliseconds(closing.at, -1);
     let (running, health) = futures::try_join!(app.store.live_campaigns(id, before), app.store.health(id))?;
+    // In the band of the edge a campaign of this day would need the next one's broadcast too.
+    let inside = plus_milliseconds(before, -channel.closing_band_milliseconds());
     let may_send = |(campaign, row): &(CampaignId, CampaignRow)| {
-        row.campaign.pace == Pace::Fast && quota.holds_broadcast(channel, *campaign, before)
+        row.campaign.pace == Pace::Fast && quota.holds_broadcast(channel, *campaign, inside)
     };
     let running: Vec<(CampaignId, CampaignRow)> = running.into_iter().filter(may_send).collect();
     if running.is_empty() || health.is_banned(before) {

@@ -18,6 +18,8 @@ use tidepost_core::sweep::{
 };
 use tidepost_core::time::plus_seconds;
 use tidepost_io::app::App;
+use tidepost_io::campaigns::CampaignRow;
+use tidepost_io::ledger::prefix;
 use tidepost_io::lineup::Lineup;
 use tidepost_io::queue::SweepStep;
 use tidepost_io::settling::Settling;
@@ -103,10 +105,11 @@ impl Walk<'_> {
         let zone = self.lineup.state.channel.zone();
         let untold = self.lineup.untold(plus_seconds(self.census.began_at, -SETTLED_SECONDS));
         let mut closings = Vec::with_capacity(untold.len());
-        for (ended, runner) in &untold {
-            let list = self.app.store.listed(runner, self.census.prefixes(self.range)).await?;
-            let entrant = Entrant { live: &runner.live, template: runner.template };
-            closings.push((Closing { entrant, ended: *ended }, list));
+        for over in &untold {
+            let closing = over.closing();
+            let prefixes = self.census.prefixes(self.range);
+            let list = self.app.store.listed_openids(closing.live.id, over.row, prefixes).await?;
+            closings.push(Ending { closing, row: over.row, list });
         }
         let look = Look { walk: self, entrants, lists, closings, zone: &zone };
         look.begin(&mut state);
@@ -124,6 +127,7 @@ impl Walk<'_> {
                         Some(person) => person,
                         None => self.app.store.person(&to).await?.person().clone(),
                     };
+                    look.account(&to, &person, &mut state.tallies).await?;
                     look.at(&to, &person, &mut state, &mut found);
                     settling.see(&person, unsettled_from, plus_seconds(self.app.clock.now(), -DELIVERY_SECONDS));
                 }
@@ -196,16 +200,23 @@ struct Look<'a, 'b> {
     walk: &'a Walk<'a>,
     entrants: Vec<Entrant<'b>>,
     lists: Vec<BTreeSet<String>>,
-    /// Occurrences that are over, with who is on their lists.
-    closings: Vec<(Closing<'b>, BTreeSet<String>)>,
+    closings: Vec<Ending<'b>>,
     zone: &'a TimeZone,
+}
+
+/// An occurrence that is over.
+struct Ending<'a> {
+    closing: Closing<'a>,
+    row: &'a CampaignRow,
+    /// Who of the range is on its list.
+    list: BTreeSet<String>,
 }
 
 impl Look<'_, '_> {
     /// Makes room for what campaigns that are over were to people, unless a task before did. One that was stopped since the
     /// census began, or is told of by now, is as it was to that task.
     fn begin(&self, state: &mut RangeState) {
-        for (closing, _) in &self.closings {
+        for Ending { closing, .. } in &self.closings {
             let (offer, ended_at) = (closing.ended.occurrence.id.offer_id(), closing.ended.at);
             let is_new = state.people == 0 && !state.tallies.iter().any(|one| one.offer == offer);
             if is_new {
@@ -217,27 +228,72 @@ impl Look<'_, '_> {
     /// Who is on a list and not in the ledger never gave a consent.
     fn end(&self, state: &mut RangeState) {
         for one in &mut state.tallies {
-            let closing = self.closings.iter().find(|(closing, _)| closing.is_of(one));
-            let listed = closing.map_or(0, |(_, list)| list.len() as u64);
+            let ending = self.closings.iter().find(|ending| ending.closing.is_of(one));
+            let listed = ending.map_or(0, |ending| ending.list.len() as u64);
             one.tally.add_held_back(ReasonCode::NoGrant, listed.saturating_sub(one.listed));
         }
     }
 
-    fn account(&self, field: &Field<'_>, to: &SubscriberId, person: &Person, tallies: &mut [RangeTally]) {
+    /// Counts what the occurrences that are over were to a person, once for all openids by which they are known here.
+    async fn account(&self, to: &SubscriberId, person: &Person, tallies: &mut [RangeTally]) -> Result<(), StoreError> {
         for one in tallies {
-            let Some((closing, list)) = self.closings.iter().find(|(closing, _)| closing.is_of(one)) else { continue };
-            let is_listed = list.contains(&to.openid);
-            let is_counted = match closing.entrant.live.campaign.segment {
-                Some(_) => is_counted_here(to, person),
-                None => is_listed,
-            };
-            if !is_counted {
-                continue;
-            }
-            one.listed += u64::from(is_listed);
-            if let Some(account) = field.account(closing, person, to, is_listed) {
+            let Some(ending) = self.closings.iter().find(|ending| ending.closing.is_of(one)) else { continue };
+            one.listed += u64::from(ending.list.contains(&to.openid));
+            let openids = self.meant(ending, to, person).await?;
+            if let Some(account) = self.field().account_of_all(&ending.closing, person, &openids) {
                 one.tally.add(&account);
             }
+        }
+        Ok(())
+    }
+
+    /// The openids that may have got it, at the first of them; none at the others.
+    async fn meant(
+        &self,
+        ending: &Ending<'_>,
+        to: &SubscriberId,
+        person: &Person,
+    ) -> Result<Vec<SubscriberId>, StoreError> {
+        let here = person.subscribers.iter().filter(|subscriber| subscriber.channel == to.channel);
+        let all: Vec<SubscriberId> = here.map(|here| SubscriberId::new(&to.channel, &here.openid)).collect();
+        if ending.row.campaign.segment.is_some() {
+            return Ok(if all.first() == Some(to) { all } else { Vec::new() });
+        }
+        if !ending.list.contains(&to.openid) {
+            return Ok(Vec::new());
+        }
+        let mut listed = Vec::new();
+        for openid in all {
+            if openid == *to || self.is_listed(ending, &openid).await? {
+                listed.push(openid);
+            }
+        }
+        Ok(match listed.first() {
+            // Who was erased is known by none any more.
+            None => vec![to.clone()],
+            Some(first) if first == to => listed,
+            Some(_) => Vec::new(),
+        })
+    }
+
+    /// Whether another openid is on the list; it may be of another range.
+    async fn is_listed(&self, ending: &Ending<'_>, to: &SubscriberId) -> Result<bool, StoreError> {
+        let (prefix, walk) = (prefix(to), self.walk);
+        if walk.census.prefixes(walk.range).contains(&prefix) {
+            return Ok(ending.list.contains(&to.openid));
+        }
+        let id = ending.closing.live.id;
+        Ok(walk.app.store.listed_openids(id, ending.row, prefix..=prefix).await?.contains(&to.openid))
+    }
+
+    fn field(&self) -> Field<'_> {
+        let lineup = self.walk.lineup;
+        Field {
+            channel: &lineup.state.channel,
+            health: &lineup.state.health,
+            zone: self.zone,
+            cuts: lineup.cuts(),
+            now: self.walk.census.as_of,
         }
     }
 
@@ -247,14 +303,7 @@ impl Look<'_, '_> {
         if lineup.asks_for_quintiles() && is_counted_here(to, person) {
             state.purchases.get_or_insert_default().add(&person.purchases, self.zone);
         }
-        let field = Field {
-            channel: &lineup.state.channel,
-            health: &lineup.state.health,
-            zone: self.zone,
-            cuts: lineup.cuts(),
-            now: self.walk.census.as_of,
-        };
-        self.account(&field, to, person, &mut state.tallies);
+        let field = self.field();
         let is_listed = |index: usize| self.lists.get(index).is_some_and(|list| list.contains(&to.openid));
         let contest = field.contest(&self.entrants, person, to, is_listed);
         state.ready_at = [state.ready_at, contest.ready_at].into_iter().flatten().min();

@@ -8,7 +8,7 @@ use lambda_runtime::Error;
 use tidepost_core::campaign::Live;
 use tidepost_core::channel::Unit;
 use tidepost_core::choice::Rank;
-use tidepost_core::ids::MessageId;
+use tidepost_core::ids::{CampaignId, MessageId};
 use tidepost_core::quota::Quota;
 use tidepost_core::rfm::Histograms;
 use tidepost_core::sweep::{
@@ -136,7 +136,7 @@ impl Desk<'_> {
         let ranges: Vec<&[RangeTally]> = states.iter().map(|state| state.tallies.as_slice()).collect();
         for told in sum(&ranges) {
             let Some(id) = told.offer.campaign() else { continue };
-            let change = |row: &CampaignRow| Ok::<_, Infallible>(row.told(told.ended_at, &told.tally));
+            let change = |row: &CampaignRow| Ok::<_, Infallible>(row.told(id, told.ended_at, &told.tally));
             self.app.store.change_campaign(id, change).await?;
             tracing::info!(channel = self.channel, campaign = %id, people = told.tally.people(), "a campaign is over");
         }
@@ -218,7 +218,7 @@ impl Desk<'_> {
         let mut plans = self.app.store.slot_plans(self.channel, first).await?;
         let (mut ranges, missing) = self.remaining(roster, states, &plans);
         self.queue_emits(missing).await?;
-        let quota = self.app.store.quota(self.channel).await?;
+        let mut quota = self.app.store.quota(self.channel).await?;
         let lives: Vec<&Live<'_>> = self.runners.iter().map(|runner| &runner.live).collect();
         let mut planned = Planned::default();
         let mut barred = Barred::default();
@@ -228,7 +228,7 @@ impl Desk<'_> {
             }
             let known: Vec<(Period, u64)> =
                 plans.iter().map(|plan| (plan.slot, plan.units_to_take(self.now))).collect();
-            barred = self.barred(slot.period.opens_at, &ranges).await?;
+            barred = self.barred(slot, &ranges, &mut quota).await?;
             let pieces: Vec<&[Piece]> = ranges.iter().map(Vec::as_slice).collect();
             let outlook = Outlook {
                 channel: &self.lineup.state.channel,
@@ -262,12 +262,14 @@ impl Desk<'_> {
     }
 
     /// Takes the broadcasts of campaigns that have somebody to send to, the best first; returns those that get none.
-    async fn barred(&self, at: Timestamp, ranges: &[Vec<Piece>]) -> Result<Barred, StoreError> {
+    async fn barred(&self, slot: &Slot, ranges: &[Vec<Piece>], quota: &mut Quota) -> Result<Barred, StoreError> {
         let channel = &self.lineup.state.channel;
         let mut barred = Barred::default();
         if !channel.quota_rules.iter().any(|rule| rule.unit == Unit::Broadcast) {
             return Ok(barred);
         }
+        let Some(inside) = slot.usable(channel, self.now).map(|period| period.opens_at) else { return Ok(barred) };
+        let edge = slot.period.opens_at;
         let mut wanting: Vec<(Rank, MessageId)> =
             ranges.iter().flatten().filter(|piece| piece.left() > 0).map(|piece| (piece.rank, piece.offer)).collect();
         wanting.sort_by(|a, b| b.cmp(a));
@@ -275,19 +277,31 @@ impl Desk<'_> {
         for (_, offer) in wanting {
             let Some(campaign) = offer.campaign().filter(|_| !barred.offers.contains(&offer)) else { continue };
             // Its first day may be the next.
-            if !self.runners.iter().any(|runner| runner.live.occurrence.has_begun(offer, at)) {
+            if !self.runners.iter().any(|runner| runner.live.occurrence.has_begun(offer, inside)) {
                 continue;
             }
-            let take = |quota: &Quota| quota.take_broadcast(channel, campaign, at).ok().flatten();
-            self.app.store.update_quota(self.channel, take).await?;
-            let quota = self.app.store.quota(self.channel).await?;
-            if !quota.holds_broadcast(channel, campaign, at) {
-                let opens_at = quota.take_broadcast(channel, campaign, at).err();
+            self.take_broadcast(campaign, inside, quota).await?;
+            if !quota.holds_broadcast(channel, campaign, inside) {
+                let opens_at = quota.take_broadcast(channel, campaign, inside).err();
                 barred.until = [barred.until, opens_at].into_iter().flatten().min();
                 barred.offers.push(offer);
+            } else if self.now < edge {
+                // At midnight the first calls are paid in the day before too, whose units are worth nothing else by now.
+                self.take_broadcast(campaign, edge, quota).await?;
             }
         }
         Ok(barred)
+    }
+
+    async fn take_broadcast(&self, campaign: CampaignId, at: Timestamp, quota: &mut Quota) -> Result<(), StoreError> {
+        let channel = &self.lineup.state.channel;
+        if quota.holds_broadcast(channel, campaign, at) {
+            return Ok(());
+        }
+        let take = |quota: &Quota| quota.take_broadcast(channel, campaign, at).ok().flatten();
+        self.app.store.update_quota(self.channel, take).await?;
+        *quota = self.app.store.quota(self.channel).await?;
+        Ok(())
     }
 
     /// Units that parked messages will need in a slot: they go before campaigns.

@@ -31,6 +31,18 @@ impl Campaign {
         self.ended(occurrence, control).filter(|ended| since < ended.at && ended.at <= by)
     }
 
+    /// The occurrences that ended after `since` and by `by`, one after the other.
+    pub fn all_ended_after<'a>(
+        &'a self,
+        id: CampaignId,
+        control: &'a Control,
+        since: Option<Timestamp>,
+        by: Timestamp,
+    ) -> impl Iterator<Item = Ended> + use<'a> {
+        let first = self.ended_after(id, control, since, by);
+        std::iter::successors(first, move |last| self.ended_after(id, control, Some(last.at), by))
+    }
+
     /// The last occurrence of a campaign that is over at `now`; `None` where it is not, or never ran.
     #[must_use]
     pub fn last_ended(&self, id: CampaignId, control: &Control, now: Timestamp) -> Option<Ended> {
@@ -45,7 +57,7 @@ impl Campaign {
         let at = occurrence.period.closes_at.min(control.ends_at(self.life()));
         let has_run = *control != Control::Draft && occurrence.period.opens_at < at;
         let was_cut = match control {
-            Control::Paused { .. } => true,
+            Control::Paused { at: paused_at, .. } => paused_at.is_none_or(|paused_at| paused_at < at),
             Control::Stopped { at: stopped_at } => stopped_at.is_none() || at < occurrence.period.closes_at,
             Control::Draft | Control::Started => false,
         };
@@ -65,13 +77,8 @@ mod tests {
     }
 
     fn ends(campaign: &Campaign, control: &Control) -> Vec<(Timestamp, bool)> {
-        let mut since = None;
-        let next = || {
-            let ended = campaign.ended_after(id(), control, since, Timestamp::MAX)?;
-            since = Some(ended.at);
-            Some((ended.at, ended.was_cut))
-        };
-        std::iter::from_fn(next).collect()
+        let all = campaign.all_ended_after(id(), control, None, Timestamp::MAX);
+        all.map(|ended| (ended.at, ended.was_cut)).collect()
     }
 
     #[test]
@@ -82,8 +89,9 @@ mod tests {
         assert_eq!(campaign.ended_after(id(), &Control::Started, None, early), None);
         assert_eq!(campaign.last_ended(id(), &Control::Started, early), None);
         assert!(campaign.last_ended(id(), &Control::Started, campaign.until).is_some());
-        let paused = Control::Paused { because: PausedBecause::requested() };
-        assert_eq!(ends(&campaign, &paused), [(campaign.until, true)]);
+        let paused = |at| Control::Paused { because: PausedBecause::requested(), at };
+        assert_eq!(ends(&campaign, &paused(None)), [(campaign.until, true)]);
+        assert_eq!(ends(&campaign, &paused(Some(early))), [(campaign.until, true)]);
         assert_eq!(ends(&campaign, &Control::Draft), []);
     }
 
@@ -106,6 +114,8 @@ mod tests {
         assert_eq!(ends(&campaign, &Control::Started), all.map(|end| (at(end), false)));
         let stopped = Control::Stopped { at: Some(at("2026-11-23T08:00:00+08:00")) };
         assert_eq!(ends(&campaign, &stopped), [(at(all[0]), false), (at("2026-11-23T08:00:00+08:00"), true)]);
+        let paused = Control::Paused { because: PausedBecause::requested(), at: Some(at("2026-11-22T09:01:00+08:00")) };
+        assert_eq!(ends(&campaign, &paused), [(at(all[0]), false), (at(all[1]), true), (at(all[2]), true)]);
         let last = campaign.last_ended(id(), &Control::Started, campaign.until).unwrap();
         assert_eq!(last.occurrence.period.opens_at, at(all[1]));
         // Those of before it was started do not count.

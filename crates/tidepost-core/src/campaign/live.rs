@@ -56,7 +56,7 @@ impl<'a> Live<'a> {
         template: &Template,
         now: Timestamp,
     ) -> Result<Option<Self>, Vec<Invalid>> {
-        let Some(occurrence) = campaign.occurrence(id, now) else { return Ok(None) };
+        let Some(live) = Self::without_words(id, campaign, now)? else { return Ok(None) };
         let nothing = BTreeMap::new();
         let own = Source {
             campaign: id,
@@ -73,11 +73,21 @@ impl<'a> Live<'a> {
             Content::compile(Source { variant: &variant.id, overrides: &variant.data, page, ..own })
         };
         let contents = campaign.variants.iter().map(of_variant).chain([Content::compile(own)]);
-        let contents = contents.collect::<Result<_, _>>()?;
+        Ok(Some(Self { contents: contents.collect::<Result<_, _>>()?, ..live }))
+    }
+
+    /// The same where nothing is said to anybody: whom it is for is known also when its template is gone.
+    ///
+    /// # Errors
+    /// The [`Invalid`] of a segment that this version does not read.
+    pub fn without_words(id: CampaignId, campaign: &'a Campaign, now: Timestamp) -> Result<Option<Self>, Vec<Invalid>> {
+        let Some(occurrence) = campaign.occurrence(id, now) else { return Ok(None) };
         let audience = campaign.segment.as_ref().map(|segment| segment.parse("segment")).transpose();
         let variants = campaign.variants.iter().map(|variant| variant.segment.parse("variants")).collect();
         match (audience, variants) {
-            (Ok(audience), Ok(variants)) => Ok(Some(Self { id, campaign, occurrence, audience, variants, contents })),
+            (Ok(audience), Ok(variants)) => {
+                Ok(Some(Self { id, campaign, occurrence, audience, variants, contents: Vec::new() }))
+            }
             (Err(invalid), _) | (_, Err(invalid)) => Err(vec![invalid]),
         }
     }

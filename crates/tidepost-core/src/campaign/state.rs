@@ -20,6 +20,9 @@ pub enum Control {
     Paused {
         /// Who or what paused it.
         because: PausedBecause,
+        /// When; not known of those that an earlier version paused.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<Timestamp>,
     },
     /// It sends nothing any more.
     Stopped {
@@ -88,7 +91,7 @@ impl Control {
     #[must_use]
     pub fn paused_because(&self) -> Option<&PausedBecause> {
         match self {
-            Self::Paused { because } => Some(because),
+            Self::Paused { because, .. } => Some(because),
             Self::Draft | Self::Started | Self::Stopped { .. } => None,
         }
     }
@@ -118,7 +121,7 @@ impl Control {
             Command::Start => ("started", (status == Status::Draft).then_some(Self::Started)),
             Command::Pause(because) => {
                 let may = matches!(status, Status::Scheduled | Status::Running);
-                ("paused", may.then_some(Self::Paused { because }))
+                ("paused", may.then_some(Self::Paused { because, at: Some(now) }))
             }
             Command::Resume => ("resumed", (status == Status::Paused).then_some(Self::Started)),
             Command::Stop if status == Status::Stopped => ("stopped", Some(self.clone())),
@@ -144,7 +147,7 @@ mod tests {
     }
 
     fn paused() -> Control {
-        Control::Paused { because: PausedBecause::requested() }
+        Control::Paused { because: PausedBecause::requested(), at: None }
     }
 
     fn stopped() -> Control {

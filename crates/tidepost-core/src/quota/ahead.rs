@@ -23,17 +23,14 @@ impl Quota {
         Some(rooms.collect())
     }
 
-    /// How many calls may start right at the edge `opens_at`: what the windows that close there keep back for it. None where
-    /// broadcasts are counted anew: a call that the platform counts before the edge is of a campaign's day before.
+    /// How many calls may start right at the edge `opens_at`: what the windows that close there keep back for it.
+    /// Broadcasts are not calls: a campaign there holds its unit of both days.
     #[must_use]
     pub fn rooms_at_edge(&self, channel: &Channel, opens_at: Timestamp) -> u32 {
         let zone = channel.zone();
         let before = plus_milliseconds(opens_at, -1);
-        let kept = channel.quota_rules.iter().filter_map(|rule| {
-            let window = rule.window.around(&zone, before);
-            let kept = if rule.unit == Unit::Broadcast { 0 } else { rule.limit / KEPT_BACK };
-            (window.closes_at == opens_at).then_some(kept)
-        });
-        kept.min().unwrap_or(0)
+        let counted = channel.quota_rules.iter().filter(|rule| rule.unit != Unit::Broadcast);
+        let closing = counted.filter(|rule| rule.window.around(&zone, before).closes_at == opens_at);
+        closing.map(|rule| rule.limit / KEPT_BACK).min().unwrap_or(u32::MAX)
     }
 }

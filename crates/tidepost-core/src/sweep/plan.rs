@@ -17,9 +17,6 @@ use crate::sweep::roster::{Piece, Portion, histogram};
 use crate::sweep::slot::Slot;
 use crate::time::{Period, plus_milliseconds, plus_seconds};
 
-/// How long after planning the first send may start, in milliseconds: two queues and two reads lie between.
-const LEAD_MILLISECONDS: i64 = 2_500;
-
 /// The plan of one slot. Never changed once it is stored.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct SlotPlan {
@@ -153,12 +150,8 @@ impl Outlook<'_> {
     /// Plans a slot; `None` when there is nobody to send to, or nothing to spend.
     #[must_use]
     pub fn plan(&self, slot: Slot) -> Option<SlotPlan> {
-        let inner = slot.inner(self.channel);
-        let begins_at = inner.opens_at.max(plus_milliseconds(self.now, LEAD_MILLISECONDS));
-        let period = Period { opens_at: begins_at, closes_at: inner.closes_at };
-        if period.opens_at >= period.closes_at {
-            return None;
-        }
+        let period = slot.usable(self.channel, self.now)?;
+        let begins_at = period.opens_at;
         let offer = |live: &&Live<'_>| live.occurrence.id.offer_id();
         // Whom the slot would hand out too early would be off the roster until the next census.
         let is_out =
@@ -179,7 +172,7 @@ impl Outlook<'_> {
             slot: slot.period,
             begins_at,
             spacing_microseconds: self.quota.spacing_microseconds(self.channel),
-            at_edge: if begins_at == inner.opens_at { self.at_edge(slot) } else { 0 },
+            at_edge: if begins_at == slot.inner(self.channel).opens_at { self.at_edge(slot) } else { 0 },
             flight_max: flight_max(self.channel),
             portions,
         };
@@ -211,8 +204,15 @@ impl Outlook<'_> {
     }
 
     /// Calls that may start at the very edge: each holds a unit of the window before too, of which so many are kept back.
+    /// Where a day of broadcasts begins they are of any campaign, so that each has to hold both days.
     fn at_edge(&self, slot: Slot) -> u32 {
-        if !slot.opens_at_edge {
+        let edge = slot.period.opens_at;
+        let holds = |live: &&Live<'_>| self.quota.holds_broadcast(self.channel, live.id, edge);
+        let sends = |live: &&&Live<'_>| {
+            let offer = live.occurrence.id.offer_id();
+            !self.barred.contains(&offer) && live.occurrence.period.opens_at <= edge && self.left_of(offer) > 0
+        };
+        if !slot.opens_at_edge || !self.lives.iter().filter(sends).all(holds) {
             return 0;
         }
         let rooms = self.quota.rooms_at_edge(self.channel, slot.period.opens_at);
@@ -278,6 +278,7 @@ mod tests {
         barred: Vec<MessageId>,
         planned: Vec<(Period, u64)>,
         quota: Quota,
+        now: &'static str,
     }
 
     impl World {
@@ -290,12 +291,13 @@ mod tests {
                 barred: Vec::new(),
                 planned: Vec::new(),
                 quota: Quota::default(),
+                now: NOW,
             }
         }
 
         /// Plans the slot after the present one, for ranges of so many people.
         fn plan(&self, ranges: &[u32]) -> Option<SlotPlan> {
-            let now = at(NOW);
+            let now = at(self.now);
             let live = Live::new(id(), &self.campaign, &template(), plus_seconds(now, 110)).unwrap().unwrap();
             let piece = |count: &u32| Piece {
                 number: 0,
@@ -347,11 +349,27 @@ mod tests {
         let flights = plan.flights(0, 4_995);
         assert_eq!((flights[0].to, flights[0].starts_at), (5, plan.slot.opens_at));
         assert_eq!((flights[1].to, flights[1].starts_at), (156, plan.begins_at), "a 33rd of the window");
-        let mut broadcasts = world.channel.quota_rules[0].clone();
-        broadcasts.unit = Unit::Broadcast;
-        world.channel.quota_rules.push(broadcasts);
-        let plan = world.plan(&[9_000]).unwrap();
-        assert_eq!((plan.at_edge, plan.units()), (0, 4_995), "a call there may be of yesterday's broadcast");
+    }
+
+    #[test]
+    fn at_midnight_calls_of_both_days_broadcasts_go_right_at_the_edge() {
+        let mut world = World::new(r#"{"until":"2026-11-28T20:00:00+08:00"}"#);
+        (world.channel.quota_rules[0].limit, world.channel.rate_limit_per_second) = (5_000, 1_000);
+        let minute = world.channel.quota_rules[0].clone();
+        world.channel = Channel { quota_rules: vec![minute], ..world.channel }.with_default_rule();
+        world.now = "2026-11-21T23:59:10+08:00";
+        assert_eq!(world.channel.quota_rules.last().unwrap().unit, Unit::Broadcast);
+        let mut at_edge = |taken: &[&str]| {
+            world.quota = taken.iter().fold(Quota::default(), |quota, time| {
+                quota.take_broadcast(&world.channel, id(), at(time)).unwrap().unwrap_or(quota)
+            });
+            let plan = world.plan(&[9_000]).unwrap();
+            (plan.at_edge, plan.units())
+        };
+        let (yesterday, today) = ("2026-11-21T23:59:00+08:00", "2026-11-22T00:00:02+08:00");
+        assert_eq!(at_edge(&[today]), (0, 4_995), "a call there may be of yesterday's broadcast");
+        assert_eq!(at_edge(&[yesterday, today]), (5, 4_995));
+        assert_eq!(at_edge(&["2026-11-22T00:00:00+08:00"]), (5, 4_995), "a call there takes both");
     }
 
     #[test]

@@ -110,7 +110,7 @@ impl Progress {
             // Another set of campaigns: what is being made is worthless.
             (Some(building), Some(live)) => building.live != live,
             (None, None) => moment.closes || self.settles_at().is_some_and(|at| at <= moment.now),
-            (None, Some(live)) => moment.closes || self.is_stale(live, moment),
+            (None, Some(live)) => self.is_stale(live, moment),
         };
         is_due.then(|| self.census(moment))
     }
@@ -136,7 +136,9 @@ impl Progress {
         let is_ready = roster.ready_at.is_some_and(|at| at <= moment.horizon && roster.as_of < at);
         // Looking at 8 people costs as much as reading one before a send.
         let is_cheap = roster.people <= FEW_PEOPLE || self.handed_out.saturating_mul(8) >= roster.people;
-        is_dry || is_ready || age >= if is_cheap { ROSTER_SECONDS } else { ROSTER_MAX_SECONDS }
+        // Ends that come one after the other are told of together.
+        let may_age = if is_cheap || moment.closes { ROSTER_SECONDS } else { ROSTER_MAX_SECONDS };
+        is_dry || is_ready || age >= may_age
     }
 
     fn census(&self, moment: Moment) -> Census {
@@ -239,9 +241,15 @@ mod tests {
 
     #[test]
     fn people_are_looked_at_once_more_when_a_campaign_is_over() {
-        let (progress, closing) = (progress(), Moment { closes: true, ..moment(5, "2026-11-21T10:05:00Z") });
+        let of_many = Census { people: 1_000_000, ..progress().roster.unwrap() };
+        let progress = Progress { roster: Some(of_many), ..progress() };
+        let left = |closes, now: &str| Moment { closes, ..moment(5, now) };
+        let closing = left(true, "2026-11-21T10:10:00Z");
         let census = progress.next_census(closing).unwrap();
-        assert!(progress.next_census(Moment { live: None, ..closing }).is_some());
+        assert_eq!(progress.next_census(left(false, "2026-11-21T10:10:00Z")), None);
+        let early = left(true, "2026-11-21T10:09:59Z");
+        assert_eq!(progress.next_census(early), None, "together with ends that follow");
+        assert!(progress.next_census(Moment { live: None, ..early }).is_some(), "none follows");
         let under_way = Progress { building: Some(census), ..progress };
         assert_eq!(under_way.next_census(closing), None, "one after the other");
     }

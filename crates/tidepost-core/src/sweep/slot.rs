@@ -9,6 +9,9 @@ use crate::time::{Period, fixed_period, plus_milliseconds};
 /// Slots end at full minutes at the latest, in seconds.
 const SLOT_SECONDS: u32 = 60;
 
+/// How long after planning the first send may start, in milliseconds: two queues and two reads lie between.
+const LEAD_MILLISECONDS: i64 = 2_500;
+
 /// Windows shorter than this are rates: their edges are not watched, in seconds.
 const WINDOW_MIN_SECONDS: i64 = 60;
 
@@ -53,6 +56,14 @@ impl Slot {
         let opens_at = plus_milliseconds(self.period.opens_at, after);
         Period { opens_at, closes_at: plus_milliseconds(self.period.closes_at, -before).max(opens_at) }
     }
+
+    /// The part of that which a plan made at `now` can still use; `None` when there is none left.
+    #[must_use]
+    pub fn usable(&self, channel: &Channel, now: Timestamp) -> Option<Period> {
+        let Period { opens_at, closes_at } = self.inner(channel);
+        let opens_at = opens_at.max(plus_milliseconds(now, LEAD_MILLISECONDS));
+        (opens_at < closes_at).then_some(Period { opens_at, closes_at })
+    }
 }
 
 fn windows(channel: &Channel, zone: &TimeZone, now: Timestamp) -> impl Iterator<Item = Period> {
@@ -87,9 +98,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_planned_within_a_slot_has_to_be_reached_by_sends() {
+        let mut channel = shop();
+        channel.quota_rules.retain(|rule| rule.id == "minute");
+        let opens_at = at("2026-11-21T12:00:00Z");
+        let slot = Slot::around(&channel, opens_at);
+        let usable = |milliseconds: i64| slot.usable(&channel, plus_milliseconds(opens_at, milliseconds));
+        let from = |milliseconds: i64| {
+            usable(milliseconds).map(|period| period.opens_at.as_millisecond() - opens_at.as_millisecond())
+        };
+        assert_eq!([-60_000, 0, 52_499, 52_500].map(from), [Some(2_000), Some(2_500), Some(54_999), None]);
+    }
+
+    #[test]
     fn broadcasts_alone_make_midnight_an_edge() {
         let platform = crate::channel::Platform::Douyin;
-        let channel = Channel { platform, quota_rules: Vec::new(), ..shop() }.with_default_rules();
+        let channel = Channel { platform, quota_rules: Vec::new(), ..shop() }.with_default_rule();
         let last = Slot::around(&channel, at("2026-11-21T23:59:30+08:00"));
         let first = last.next(&channel);
         assert_eq!(last.inner(&channel).closes_at, at("2026-11-21T23:59:55+08:00"));

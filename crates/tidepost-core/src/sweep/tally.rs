@@ -18,7 +18,8 @@ use crate::reason::ReasonCode;
 use crate::recover::DELIVERY_SECONDS;
 use crate::segment::Facts;
 use crate::sends::KEPT_SECONDS;
-use crate::sweep::contest::{Entrant, Field};
+use crate::sweep::contest::Field;
+use crate::template::Template;
 use crate::time::{plus_milliseconds, plus_seconds};
 
 /// How long after a campaign's end its last sends have come down, in seconds.
@@ -32,8 +33,10 @@ pub const UNTOLD_SECONDS: i64 = 20 * 3_600;
 /// moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Closing<'a> {
-    /// The campaign and its template.
-    pub entrant: Entrant<'a>,
+    /// The campaign.
+    pub live: &'a Live<'a>,
+    /// Its template; `None` where that is gone, or the campaign does not fit it any more.
+    pub template: Option<&'a Template>,
     /// When it ended, and how.
     pub ended: Ended,
 }
@@ -79,7 +82,7 @@ impl Field<'_> {
         to: &SubscriberId,
         is_listed: bool,
     ) -> Option<Account> {
-        let (live, at) = (closing.entrant.live, closing.ended.last_moment());
+        let (live, at) = (closing.live, closing.ended.last_moment());
         if was_sent(live, closing.ended, person, self.now) {
             return Some(Account::Sent);
         }
@@ -96,14 +99,29 @@ impl Field<'_> {
         if let Some(lost) = person.outbids.iter().find(|lost| lost_it(lost, live.id, closing.ended)) {
             return Some(Account::HeldBack { reason: ReasonCode::Outbid, winner: Some(lost.winner) });
         }
+        let Some(template) = closing.template else { return held_back(ReasonCode::TemplateUnusable) };
         let before = as_of(person, closing.ended.at);
         let offer = live.offer_for(&before, to, self.channel, at);
-        held_back(match decide(&Case { now: at, ..self.case(closing.entrant.template, &before, &offer) }) {
+        held_back(match decide(&Case { now: at, ..self.case(template, &before, &offer) }) {
             Some(Hold::Refuse(reason)) => reason.code,
             _ if closing.ended.was_cut => ReasonCode::CampaignStopped,
             Some(Hold::Wait { reason, .. }) => reason.map_or(ReasonCode::DeadlinePassed, |reason| reason.code),
             // Nothing about the person: the windows did not hold them.
             None => ReasonCode::QuotaWindow,
+        })
+    }
+}
+
+impl Field<'_> {
+    /// What it was to a person who is known by several openids, all of them meant: they were sent it under one, or are held
+    /// back by what was in the way of the one that came closest.
+    #[must_use]
+    pub fn account_of_all(&self, closing: &Closing<'_>, person: &Person, openids: &[SubscriberId]) -> Option<Account> {
+        let accounts = openids.iter().filter_map(|to| self.account(closing, person, to, true));
+        accounts.min_by_key(|account| match account {
+            Account::Sent => 0,
+            Account::HeldBack { reason: ReasonCode::NoGrant, .. } => 2,
+            Account::HeldBack { .. } => 1,
         })
     }
 }
@@ -221,7 +239,7 @@ mod tests {
     use crate::channel::tests::shop;
     use crate::channel::{Channel, Health};
     use crate::ids::Nonce;
-    use crate::person::{Answer, Heard};
+    use crate::person::{Answer, Heard, Subscriber};
     use crate::sends::{Mark, RecentSend, second};
     use crate::template::TemplateKind;
 
@@ -259,6 +277,7 @@ mod tests {
         channel: Channel,
         campaign: Campaign,
         control: Control,
+        has_template: bool,
         /// How long after the end it is asked, in seconds.
         later_seconds: i64,
     }
@@ -267,7 +286,13 @@ mod tests {
         fn new(changes: &str) -> Self {
             let mut campaign = campaign(changes);
             campaign.segment = campaign.segment.map(|_| crate::campaign::SegmentSource::Text("tag('vip')".into()));
-            Self { channel: shop(), campaign, control: Control::Started, later_seconds: SETTLED_SECONDS }
+            Self {
+                channel: shop(),
+                campaign,
+                control: Control::Started,
+                has_template: true,
+                later_seconds: SETTLED_SECONDS,
+            }
         }
 
         fn ended(&self) -> Ended {
@@ -275,9 +300,13 @@ mod tests {
         }
 
         fn account(&self, person: &Person, is_listed: bool) -> Option<Account> {
+            self.looking(|field, closing| field.account(closing, person, &to(), is_listed))
+        }
+
+        fn looking<T>(&self, look: impl Fn(&Field<'_>, &Closing<'_>) -> T) -> T {
             let (template, ended, health) = (template(), self.ended(), Health::default());
             let live = Live::new(id(), &self.campaign, &template, ended.last_moment()).unwrap().unwrap();
-            let closing = Closing { entrant: Entrant { live: &live, template: &template }, ended };
+            let closing = Closing { live: &live, template: self.has_template.then_some(&template), ended };
             let field = Field {
                 channel: &self.channel,
                 health: &health,
@@ -285,7 +314,7 @@ mod tests {
                 cuts: None,
                 now: plus_seconds(ended.at, self.later_seconds),
             };
-            field.account(&closing, person, &to(), is_listed)
+            look(&field, &closing)
         }
 
         fn reason(&self, person: &Person) -> Option<ReasonCode> {
@@ -327,6 +356,38 @@ mod tests {
         world.control = Control::Stopped { at: Some(at("2026-11-25T23:00:00+08:00")) };
         assert_eq!(world.reason(&vip(1)), Some(ReasonCode::CampaignStopped), "they might have waited");
         assert_eq!(world.reason(&vip(0)), Some(ReasonCode::NoGrant));
+    }
+
+    #[test]
+    fn where_the_template_is_gone_that_is_the_reason_of_all_who_were_not_sent_it() {
+        let world = World { has_template: false, ..World::new(r#"{"until":"2026-11-28T20:00:00+08:00"}"#) };
+        assert_eq!(world.reason(&vip(1)), Some(ReasonCode::TemplateUnusable));
+        let mut person = vip(0);
+        person.sends.remember(sent(id(), at("2026-11-22T12:00:00+08:00")));
+        assert_eq!(world.account(&person, false), Some(Account::Sent));
+        assert_eq!(world.account(&Person::new(&to()), false), None, "not meant");
+    }
+
+    #[test]
+    fn a_person_with_two_openids_is_one() {
+        let world = World::new(r#"{"until":"2026-11-28T20:00:00+08:00"}"#);
+        let other = SubscriberId::new("shop", "o2");
+        let mut person = vip(1);
+        let of_other =
+            Subscriber { openid: other.openid.clone(), grants: BTreeMap::new(), ..person.subscribers[0].clone() };
+        person.subscribers.push(of_other);
+        let of = |person: &Person, openids: &[SubscriberId]| match world
+            .looking(|field, closing| field.account_of_all(closing, person, openids))
+        {
+            Some(Account::HeldBack { reason, .. }) => Some(reason),
+            Some(Account::Sent) | None => None,
+        };
+        assert_eq!(of(&person, &[other.clone(), to()]), Some(ReasonCode::QuotaWindow), "the first has no consent");
+        assert_eq!(of(&person, std::slice::from_ref(&other)), Some(ReasonCode::NoGrant));
+        assert_eq!(of(&person, &[]), None);
+        person.sends.remember(sent(id(), at("2026-11-22T12:00:00+08:00")));
+        let account = world.looking(|field, closing| field.account_of_all(closing, &person, &[other.clone(), to()]));
+        assert_eq!(account, Some(Account::Sent));
     }
 
     #[test]
