@@ -71,9 +71,10 @@ pub(crate) fn invent(story: &mut Story, number: usize, chance: &Chance) {
     if chance.is(0.7) {
         wanted["brake"] = json!({"error_rate": 1.0, "refusal_rate": 1.0, "complaints": 100});
     }
+    let mut from = evening();
     if chance.is(0.4) {
-        let starts_at = seconds_after(evening(), 60 + chance.below(180) as i64);
-        wanted["from"] = json!(starts_at);
+        from = seconds_after(evening(), 60 + chance.below(180) as i64);
+        wanted["from"] = json!(from);
     }
     if recurs {
         wanted["schedule"] = json!({"cron": format!("*/{PERIOD_MINUTES} * * * *"), "time_zone": "Asia/Shanghai"});
@@ -83,6 +84,7 @@ pub(crate) fn invent(story: &mut Story, number: usize, chance: &Chance) {
         template: id.to_owned(),
         category: category.to_owned(),
         members,
+        from: milliseconds(from),
         until: milliseconds(until),
         period: recurs.then_some(PERIOD_MINUTES * 60_000),
         is_even,

@@ -94,6 +94,8 @@ pub struct Ran {
     pub category: String,
     /// Whom it is for.
     pub members: BTreeSet<Who>,
+    /// When it begins at the earliest.
+    pub from: Milliseconds,
     /// When it ends.
     pub until: Milliseconds,
     /// How long one of its occurrences lasts, from multiples of it on; `None` when there is one only.
@@ -193,6 +195,8 @@ pub struct Rule {
 pub struct Channel {
     /// Its quota rules.
     pub rules: Vec<Rule>,
+    /// So many campaigns may send on a day; `None` where that is no fewer than there are.
+    pub broadcasts: Option<u64>,
     /// At most so many sends per person and day.
     pub cap_per_day: u64,
     /// Least time between two sends to one person.
@@ -226,6 +230,8 @@ pub struct History {
     pub calls: Vec<Call>,
     /// When faults stopped.
     pub calm_at: Milliseconds,
+    /// When all was at rest.
+    pub rest_at: Milliseconds,
     /// Invocations that died.
     pub crashes: u64,
     /// Requests to AWS.
@@ -275,7 +281,7 @@ impl History {
                 let _ = writeln!(log, "{key} {} asked {} known {known:?}", one.verb, one.asked_at);
             }
             for shown in ran.shown.iter().flatten() {
-                let _ = writeln!(log, "{key} {} {}", shown["status"], shown["counts"]);
+                let _ = writeln!(log, "{key} {} {} {}", shown["status"], shown["counts"], shown["over"]);
             }
             for (who, reason) in &ran.held_back {
                 let _ = writeln!(log, "{key} {who:?} held back {reason:?}");

@@ -2,14 +2,14 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// What is broken.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Planted {
     /// Every conditional write of a person succeeds: two deliveries reserve the same message.
     Reservations,
-    /// Whoever leases finds the windows untouched.
+    /// What was taken of the windows of calls and messages is not kept.
     Leases,
     /// Receipts are not kept.
     Receipts,
@@ -25,6 +25,10 @@ pub enum Planted {
     Stops,
     /// Whom a campaign is for is not kept.
     Rosters,
+    /// The channel is told of more broadcasts a day than there are.
+    Broadcasts,
+    /// What campaigns that are over were to people is not kept.
+    Accounts,
 }
 
 /// What the table does with a request.
@@ -37,7 +41,7 @@ pub(crate) enum Treated {
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Reservations,
         Self::Leases,
         Self::Receipts,
@@ -47,6 +51,8 @@ impl Planted {
         Self::Rows,
         Self::Stops,
         Self::Rosters,
+        Self::Broadcasts,
+        Self::Accounts,
     ];
 
     /// The checker that has to find it.
@@ -54,12 +60,12 @@ impl Planted {
     pub fn checker(self) -> &'static str {
         match self {
             Self::Reservations => "no double",
-            Self::Leases => "no overshoot",
+            Self::Leases | Self::Broadcasts => "no overshoot",
             Self::Receipts => "roll-ups",
             Self::Night | Self::Caps => "respect",
             Self::Consents => "one grant, one send",
             Self::Rows => "no loss",
-            Self::Stops | Self::Rosters => "campaigns",
+            Self::Stops | Self::Rosters | Self::Accounts => "campaigns",
         }
     }
 
@@ -73,17 +79,20 @@ impl Planted {
             Self::Leases => partition.starts_with("Q#"),
             Self::Receipts => partition.starts_with("R#"),
             Self::Rows => partition.starts_with("M#") && request.get("ConditionExpression").is_some(),
-            Self::Stops => partition.starts_with("G#") && is_halted(&request),
+            Self::Stops => partition.starts_with("G#") && says(&request, &["paused", "stopped"]),
+            Self::Accounts => partition.starts_with("G#") && says(&request, &["no_grant", "quota_window"]),
             Self::Rosters => partition.starts_with("B#") && partition.matches('#').count() == 2,
-            Self::Night | Self::Caps | Self::Consents => false,
+            Self::Night | Self::Caps | Self::Consents | Self::Broadcasts => false,
         };
         match (self, operation) {
-            (Self::Receipts | Self::Rows | Self::Stops | Self::Rosters, "PutItem") | (Self::Leases, "GetItem")
-                if is_hit =>
-            {
+            (Self::Receipts | Self::Rows | Self::Stops | Self::Rosters | Self::Accounts, "PutItem") if is_hit => {
                 Treated::Nothing
             }
-            (Self::Reservations | Self::Leases, "PutItem") if is_hit => {
+            (Self::Leases, "PutItem") if is_hit => {
+                untouched(&mut request);
+                Treated::Apply(request.to_string().into_bytes())
+            }
+            (Self::Reservations, "PutItem") if is_hit => {
                 if let Some(fields) = request.as_object_mut() {
                     fields.remove("ConditionExpression");
                     fields.remove("ExpressionAttributeValues");
@@ -95,11 +104,27 @@ impl Planted {
     }
 }
 
-/// Whether a campaign's row says that it does not send: the words stand among the packed bytes.
-fn is_halted(request: &Value) -> bool {
+/// Sets back what was taken of windows of calls and messages; campaigns keep their broadcasts.
+fn untouched(request: &mut Value) {
+    for (_, attribute) in request["Item"].as_object_mut().into_iter().flatten() {
+        let bytes = attribute["B"].as_str().and_then(|blob| STANDARD.decode(blob).ok());
+        let Some(mut quota) = bytes.and_then(|bytes| rmp_serde::from_slice::<Value>(&bytes).ok()) else { continue };
+        for window in quota["w"].as_array_mut().into_iter().flatten() {
+            if window["r"] == "daily" || window["r"] == "minute" {
+                window["t"] = json!(0);
+            }
+        }
+        if let Ok(bytes) = rmp_serde::to_vec_named(&quota) {
+            attribute["B"] = json!(STANDARD.encode(bytes));
+        }
+    }
+}
+
+/// Whether a campaign's row says one of these: words stand among the packed bytes.
+fn says(request: &Value, words: &[&str]) -> bool {
     let blobs = request["Item"].as_object().into_iter().flatten().filter_map(|(_, value)| value["B"].as_str());
     blobs.filter_map(|blob| STANDARD.decode(blob).ok()).any(|bytes| {
         let text = String::from_utf8_lossy(&bytes).to_lowercase();
-        text.contains("paused") || text.contains("stopped")
+        words.iter().any(|word| text.contains(word))
     })
 }

@@ -71,6 +71,8 @@ pub(crate) struct Story {
     pub(crate) events: Vec<(u64, Event)>,
     /// Calls a minute, messages a day, cap per day, minimum gap; by channel.
     pub(crate) limits: [(u64, u64, u64, i64); 2],
+    /// How many campaigns may send on a day, on each channel; `None`: as many as the platform's default says.
+    pub(crate) broadcasts: Option<u64>,
 }
 
 pub(crate) fn evening() -> Timestamp {
@@ -82,7 +84,8 @@ pub(crate) fn seconds_after(start: Timestamp, seconds: i64) -> Timestamp {
 }
 
 pub(crate) fn invent(size: Size, chance: &Chance) -> Story {
-    let mut story = Story { people: Vec::new(), campaigns: Vec::new(), events: Vec::new(), limits: limits(chance) };
+    let (limits, broadcasts) = (limits(chance), [None, None, Some(1), Some(2)][chance.below(4)]);
+    let mut story = Story { people: Vec::new(), campaigns: Vec::new(), events: Vec::new(), limits, broadcasts };
     for number in 0..size.people {
         story.person(number, chance);
     }
@@ -211,15 +214,20 @@ impl Story {
         let quiet = if planted == Some(Planted::Night) { Value::Null } else { quiet };
         let cap = if planted == Some(Planted::Caps) { 100 } else { cap };
         let reference = |name: &str| format!("secretsmanager:{name}");
+        let mut rules = vec![
+            json!({"id": "daily", "unit": "message", "limit": messages, "window": {"calendar": "day"}}),
+            json!({"id": "minute", "unit": "call", "limit": calls, "window": {"seconds": 60}}),
+        ];
+        let limit = if planted == Some(Planted::Broadcasts) { Some(3) } else { self.broadcasts };
+        rules.extend(limit.map(
+            |limit| json!({"id": "campaigns", "unit": "broadcast", "limit": limit, "window": {"calendar": "day"}}),
+        ));
         json!({
             "platform": "wechat_mini", "app_id": app_id(CHANNELS[channel]), "secret_ref": reference("app"),
             "callback": {"mode": (["safe", "plain"][channel]), "token_ref": reference("token"),
                          "encoding_aes_key_ref": reference("aes_key")},
             "rate_limit_per_second": 20,
-            "quota_rules": [
-                {"id": "daily", "unit": "message", "limit": messages, "window": {"calendar": "day"}},
-                {"id": "minute", "unit": "call", "limit": calls, "window": {"seconds": 60}},
-            ],
+            "quota_rules": rules,
             "policy": {"quiet_hours": quiet, "minimum_gap_seconds": gap, "caps": [{"scope": "subscriber", "per": "day", "limit": cap}]},
         })
     }

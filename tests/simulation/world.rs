@@ -143,7 +143,8 @@ impl World {
                 // Days in Shanghai.
                 Rule { counts_calls: false, limit: messages, seconds: 86_400, offset_seconds: -8 * 3_600 },
             ];
-            let limits = Channel { rules, cap_per_day, minimum_gap_seconds, ..Channel::default() };
+            let broadcasts = if self.planted == Some(Planted::Broadcasts) { Some(1) } else { story.broadcasts };
+            let limits = Channel { rules, broadcasts, cap_per_day, minimum_gap_seconds, ..Channel::default() };
             self.history().channels.insert((*channel).to_owned(), limits);
         }
     }
@@ -302,6 +303,7 @@ impl World {
                 break;
             }
         }
+        self.history().rest_at = milliseconds(self.clock.now());
         self.ask_why().await;
         // The hour is over, and its late receipts are added up.
         self.sleep_until(CALM_SECONDS + 3_600 + 600).await;

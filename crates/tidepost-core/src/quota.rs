@@ -440,7 +440,11 @@ impl Quota {
             }
         };
         let platforms_own = self.windows.iter().filter(|taken| taken.is_platforms_own(now));
-        channel.quota_rules.iter().map(view).chain(platforms_own.map(Taken::view)).collect()
+        let mut views: Vec<WindowView> =
+            channel.quota_rules.iter().map(view).chain(platforms_own.map(Taken::view)).collect();
+        // What every call needs stands first.
+        views.sort_by_key(|view| view.unit == Unit::Broadcast);
+        views
     }
 
     /// Drops windows that no call can be counted in any more and that were looked at, and leases that no call can start
@@ -601,10 +605,12 @@ impl Taken {
     }
 }
 
-/// Whether the platform means this rule's windows when it says that the quota of a minute or a day is used up.
+/// Whether the platform means this rule's windows when it says that the quota of a minute or a day is used up. Of broadcasts
+/// it says nothing.
 fn is_meant(rule: &QuotaRule, what: QuotaPeriod, now: Timestamp) -> bool {
     let seconds = rule.window.around(&TimeZone::UTC, now).length_seconds();
     match what {
+        _ if rule.unit == Unit::Broadcast => false,
         QuotaPeriod::Minute => (60..=3_600).contains(&seconds),
         QuotaPeriod::Day => seconds == 86_400,
     }

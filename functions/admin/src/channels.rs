@@ -1,7 +1,7 @@
 //! Channels: definitions as their owner gives them, with their health.
 
 use serde::Serialize;
-use tidepost_core::channel::{Channel, Health, QuotaRule};
+use tidepost_core::channel::{Channel, Health};
 use tidepost_core::ids::check_id;
 use tidepost_io::app::App;
 use tidepost_io::auth::Right;
@@ -14,8 +14,6 @@ use crate::list::page;
 struct View {
     #[serde(flatten)]
     channel: Channel,
-    /// Rules that hold besides its own, because of its platform.
-    default_quota_rules: Vec<QuotaRule>,
     health: Health,
 }
 
@@ -37,8 +35,7 @@ pub async fn get(app: &App, request: &Request, id: &str) -> Answer {
         futures::try_join!(app.store.health(id), app.store.quota(id), app.token_trouble(id))?;
     let now = app.clock.now();
     let health = health.shown(&quota.views(&channel, now), no_token.as_deref(), now);
-    let default_quota_rules = channel.default_rule().into_iter().collect();
-    Ok(json(200, &View { channel, default_quota_rules, health }))
+    Ok(json(200, &View { channel, health }))
 }
 
 /// Shows all channels.

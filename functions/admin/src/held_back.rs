@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde_json::json;
 use tidepost_core::campaign::Live;
+use tidepost_core::channel::Channel;
 use tidepost_core::choice::{Candidate, Fate, HeldBack, choose, held_back};
 use tidepost_core::decide::{Case, Hold, Offer};
 use tidepost_core::ids::{CampaignId, SubscriberId};
@@ -127,6 +128,8 @@ fn items(
     }
     let fates = choose(&candidates).fates.into_iter().zip(&candidates);
     let fates = fates.map(|(fate, candidate)| where_there_is_room(fate, quota, &candidate.case));
+    let fates =
+        fates.zip(wanting).map(|(fate, (live, _))| where_a_broadcast_is_left(fate, quota, live.id, channel, now));
     let live: Vec<(CampaignId, Fate)> = wanting.iter().map(|(live, _)| live.id).zip(fates).collect();
     let known: Vec<CampaignId> = rows.iter().map(|(id, _)| *id).collect();
     held_back(person, &known, &live, over, now)
@@ -142,5 +145,16 @@ fn where_there_is_room(fate: Fate, quota: &Quota, case: &Case<'_>) -> Fate {
             Fate::Held(Hold::Wait { until: quota.next_room(case.channel, case.now), reason: Some(reason) })
         }
         fate => fate,
+    }
+}
+
+/// A campaign that has no broadcast of the day waits until there is one.
+fn where_a_broadcast_is_left(fate: Fate, quota: &Quota, id: CampaignId, channel: &Channel, now: Timestamp) -> Fate {
+    match (fate, quota.take_broadcast(channel, id, now)) {
+        (Fate::Sent, Err(until)) => {
+            let reason = Reason::new(ReasonCode::QuotaWindow, "the channel's broadcasts are used up");
+            Fate::Held(Hold::Wait { until, reason: Some(reason) })
+        }
+        (fate, _) => fate,
     }
 }

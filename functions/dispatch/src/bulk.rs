@@ -7,7 +7,8 @@ use jiff::tz::TimeZone;
 use tidepost_core::campaign::Pace;
 use tidepost_core::category::Category;
 use tidepost_core::channel::Unit;
-use tidepost_core::ids::{MessageId, Nonce, SubscriberId};
+use tidepost_core::choice::Rank;
+use tidepost_core::ids::{CampaignId, MessageId, Nonce, SubscriberId};
 use tidepost_core::message::{Message, Standing};
 use tidepost_core::quota::{Leased, Need, Shortage};
 use tidepost_core::segment::Facts;
@@ -81,11 +82,8 @@ async fn candidates<'a>(
     lineup: &'a Lineup,
     starts_at: Timestamp,
 ) -> Result<Vec<Candidate<'a>>, StoreError> {
-    let mut runners = lineup.runners(starts_at);
-    if lineup.state.channel.quota_rules.iter().any(|rule| rule.unit == Unit::Broadcast) {
-        let quota = app.store.quota(&flight.channel).await?;
-        runners.retain(|runner| quota.holds_broadcast(&lineup.state.channel, runner.live.id, starts_at));
-    }
+    let runners = lineup.runners(starts_at);
+    let sending = sending(app, flight, lineup, &runners, starts_at).await?;
     let to = |openid: &String| SubscriberId::new(&flight.channel, openid);
     let ids: Vec<SubscriberId> = flight.recipients.iter().flat_map(|(_, openids)| openids).map(to).collect();
     let lists = lists(app, &runners, &ids).await?;
@@ -94,19 +92,24 @@ async fn candidates<'a>(
     let room = Room { lineup, zone: &zone, people: &people, starts_at };
     let mut candidates = Vec::new();
     for (expected, openids) in &flight.recipients {
-        // Who spreads itself over time gets nobody but those whose turn it is.
+        let rank = |runner: &Runner<'_>| Rank::new(&runner.live.merit(1.0));
+        let is_expected = |runner: &&Runner<'_>| runner.live.occurrence.id.offer_id() == *expected;
+        let expected_rank = runners.iter().find(is_expected).map(rank);
+        // Who spreads itself over time gets nobody but those whose turn it is. Who may not send at all competes only where it
+        // cannot win, so that its defeat is known.
         let runs = |runner: &Runner<'_>| {
-            runner.row.campaign.pace == Pace::Fast || runner.live.occurrence.id.offer_id() == *expected
+            (runner.row.campaign.pace == Pace::Fast || is_expected(&runner))
+                && (sending.contains(&runner.live.id) || Some(rank(runner)) < expected_rank)
         };
         let (runners, lists): (Vec<&Runner<'_>>, Vec<&BTreeSet<String>>) =
             runners.iter().zip(&lists).filter(|(runner, _)| runs(runner)).unzip();
         candidates.extend(openids.iter().filter_map(|openid| {
             let is_listed = |index: usize| {
-                let is_expected = |runner: &&&Runner<'_>| runner.live.occurrence.id.offer_id() == *expected;
-                runners.get(index).is_some_and(|runner| is_expected(&runner))
+                runners.get(index).is_some_and(is_expected)
                     || lists.get(index).is_some_and(|list| list.contains(openid))
             };
-            room.candidate(&runners, *expected, &to(openid), is_listed)
+            let candidate = room.candidate(&runners, *expected, &to(openid), is_listed)?;
+            candidate.won.as_ref().is_none_or(|won| sending.contains(&won.campaign)).then_some(candidate)
         }));
     }
     // Who was to get two campaigns, of which one does not run any more, or is here with two subscribers, would get the
@@ -115,6 +118,23 @@ async fn candidates<'a>(
     candidates.retain(|candidate: &Candidate<'_>| seen.insert((candidate.id, first_subscriber(candidate))));
     candidates.sort_by_key(|candidate| candidate.message.category != Category::Basic);
     Ok(candidates)
+}
+
+/// The campaigns that have their broadcast, where broadcasts are counted.
+async fn sending(
+    app: &App,
+    flight: &FlightTask,
+    lineup: &Lineup,
+    runners: &[Runner<'_>],
+    starts_at: Timestamp,
+) -> Result<HashSet<CampaignId>, StoreError> {
+    let channel = &lineup.state.channel;
+    let ids = runners.iter().map(|runner| runner.live.id);
+    if !channel.quota_rules.iter().any(|rule| rule.unit == Unit::Broadcast) {
+        return Ok(ids.collect());
+    }
+    let quota = app.store.quota(&flight.channel).await?;
+    Ok(ids.filter(|id| quota.holds_broadcast(channel, *id, starts_at)).collect())
 }
 
 fn first_subscriber(candidate: &Candidate<'_>) -> Option<(String, String)> {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::campaigns::{command, know, make, openids, received, set, start, tagged};
-use super::world::{NOON, SHIPPED, Shop, World, at};
+use super::world::{CONFIRMED, NOON, SHIPPED, Shop, World, at};
 
 async fn show(shop: &Shop, campaign: &str) -> Value {
     let answer = shop.api.get(&format!("/v1/campaigns/{campaign}")).await;
@@ -122,5 +122,58 @@ async fn each_occurrence_of_a_recurring_campaign_is_accounted_for() {
     });
     assert_eq!(over, expected);
     assert_eq!(received(&shop).await.len(), 3);
+    world.stack.stop().await;
+}
+
+/// Two openids, one person: only the second consented. One campaign means both by a tag, the other names both on its list;
+/// nobody gets either, because its hours never come.
+#[tokio::test]
+async fn who_is_known_by_two_openids_is_accounted_for_once() {
+    let world = World::at(NOON).await;
+    let shop = world.shop("same").await;
+    let (twins, others) = (openids("twin", 2), openids("other", 3));
+    let report = |(openid, result): (&String, &str)| json!({"event_id": format!("e-{openid}"), "openid": openid, "template": SHIPPED, "result": result, "user_id": "u1"});
+    let reports: Vec<Value> = twins.iter().zip(["reject", "accept"]).map(report).collect();
+    let told = shop.api.post("/v1/channels/same/grants", &json!({ "grants": reports })).await;
+    assert_eq!(told.status, 200, "{}", told.text);
+    let all = [twins, others].concat();
+    know(&shop, tagged(&all, "vip")).await;
+    let usual = json!({"until": "2026-11-21T12:10:00+08:00", "best_hours": [{"from": "18:00", "to": "20:00"}]});
+    let of_segment = start(&shop, usual.clone()).await;
+    let mut wanted = usual;
+    (wanted["segment"], wanted["list"]) = (Value::Null, json!(all));
+    let of_list = start(&shop, wanted).await;
+    world.pass_until(at("2026-11-21T12:15:00+08:00")).await;
+    for campaign in [of_segment, of_list] {
+        let over = show(&shop, &campaign).await["over"].clone();
+        let expected = (&json!(4), &json!(0), &json!({"no_grant": 3, "deadline_passed": 1}));
+        assert_eq!((&over["people"], &over["sent"], &over["held_back"]), expected, "{over}");
+    }
+    world.stack.stop().await;
+}
+
+/// The platform lists the template no more while a campaign uses it: what was not sent by then never can be.
+#[tokio::test]
+async fn a_campaign_whose_template_is_gone_is_accounted_for() {
+    let world = World::at(NOON).await;
+    let shop = world.shop("gone").await;
+    let people = openids("o", 3);
+    know(&shop, tagged(&people, "vip")).await;
+    shop.grant_all(&people[..2], SHIPPED).await;
+    let campaign = start(&shop, json!({"until": "2026-11-21T12:10:00+08:00"})).await;
+    world.pass_until(at("2026-11-21T12:04:00+08:00")).await;
+    assert_eq!(received(&shop).await.len(), 2);
+    let left = json!({"priTmplId": CONFIRMED, "title": CONFIRMED, "content": "{{thing2.DATA}}", "type": 2});
+    shop.configure(json!({"templates": [left]})).await;
+    let synced = shop.api.post("/v1/channels/gone/templates/sync", &json!({})).await;
+    assert_eq!((synced.status, &synced.body["removed"]), (200, &json!(2)), "{}", synced.text);
+    world.pass_until(at("2026-11-21T12:15:00+08:00")).await;
+    let over = show(&shop, &campaign).await["over"].clone();
+    let expected = json!({
+        "until": "2026-11-21T04:10:00Z", "occurrences": 1, "people": 3, "sent": 2, "held_back": {"template_unusable": 1},
+    });
+    assert_eq!(over, expected);
+    let told = held_back(&shop, &people[2], &campaign).await;
+    assert_eq!(told, Some((json!("template_unusable"), Value::Null)));
     world.stack.stop().await;
 }

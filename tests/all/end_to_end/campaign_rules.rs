@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Stdio;
 
-use jiff::ToSpan;
+use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
 
 use super::campaigns::{assert_no_overshoot, know, openids, received, set, start, tagged};
 use super::crash::command_path;
-use super::world::{NOON, SHIPPED, World};
+use super::world::{NOON, SHIPPED, World, at};
 
 /// Real purchases; not part of the repository.
 const PURCHASES: &str = "../../shared/data/cdnow_transactions.txt";
@@ -17,8 +17,8 @@ const PURCHASES: &str = "../../shared/data/cdnow_transactions.txt";
 #[tokio::test]
 async fn of_seven_campaigns_the_best_five_are_the_broadcasts_of_a_day_and_two_wait_for_the_next() {
     let world = World::at("2026-11-21T10:00:00+08:00").await;
-    let rule = json!({"id": "broadcasts", "unit": "broadcast", "limit": 5, "window": {"calendar": "day"}});
-    let shop = world.open("broadcasts", json!({}), json!({"quota_rules": [rule]})).await;
+    // Without being told, WeChat's five.
+    let shop = world.shop("broadcasts").await;
     let groups: Vec<Vec<String>> = (0..7).map(|n| openids(&format!("g{n}o"), 4)).collect();
     for (n, group) in groups.iter().enumerate() {
         know(&shop, tagged(group, &format!("g{n}"))).await;
@@ -29,6 +29,8 @@ async fn of_seven_campaigns_the_best_five_are_the_broadcasts_of_a_day_and_two_wa
     }
     world.pass_minutes(5).await;
     assert_eq!(set(&received(&shop).await), set(&groups[2..].concat()));
+    let held = world.api.get("/v1/channels/broadcasts/subscribers/g0o1/held-back").await.body;
+    assert_eq!(held["items"][0]["reason"], "quota_window", "{held}");
     // Nobody else is sent to on that day, and nobody twice.
     world.pass_minutes(5).await;
     assert_eq!(received(&shop).await.len(), 20);
@@ -48,16 +50,54 @@ async fn some_platforms_broadcasts_are_counted_without_being_told() {
         let answer = world.api.put(&format!("/v1/channels/{name}"), &channel).await;
         assert_eq!(answer.status, 201, "{}", answer.text);
         let shown = world.api.get(&format!("/v1/channels/{name}")).await.body;
-        assert_eq!(shown["quota_rules"], answer.body["quota_rules"]);
+        assert_eq!(
+            (&shown["quota_rules"], &answer.body["quota_rules"]),
+            (&rules, &rules),
+            "the owner's stay as they are"
+        );
         let windows = world.api.get(&format!("/v1/channels/{name}/quota")).await.body["windows"].clone();
         let window = |window: &Value| format!("{} {} {}", window["rule"], window["unit"], window["limit"]);
         windows.as_array().unwrap().iter().map(window).collect::<Vec<_>>()
     };
     assert_eq!(put("oa", "wechat_oa", json!([])).await, [r#""broadcasts" "broadcast" 5"#]);
     assert_eq!(put("clips", "douyin", json!([])).await, [r#""broadcasts" "broadcast" 3"#]);
-    assert_eq!(put("mini", "wechat_mini", json!([])).await, [""; 0]);
-    let own = json!([{"id": "mine", "unit": "broadcast", "limit": 9, "window": {"calendar": "week"}}]);
+    assert_eq!(put("mini", "wechat_mini", json!([])).await, [r#""broadcasts" "broadcast" 5"#]);
+    assert_eq!(put("life", "alipay", json!([])).await, [""; 0]);
+    let own =
+        json!([{"id": "mine", "unit": "broadcast", "limit": 9, "window": {"calendar": "week"}, "basic_share": 0.05}]);
     assert_eq!(put("own", "douyin", own).await, [r#""mine" "broadcast" 9"#]);
+    world.stack.stop().await;
+}
+
+/// One broadcast a day, and no other rule. Where the day before is not used up, its unit pays for calls that the platform may
+/// still count on it; where it is, the first call waits until none can be.
+#[tokio::test]
+async fn at_midnight_a_campaign_begins_at_once_if_the_day_before_has_a_broadcast_left() {
+    let world = World::at("2026-11-21T23:40:00+08:00").await;
+    let midnight = at("2026-11-22T00:00:00+08:00");
+    let rule = json!({"id": "broadcasts", "unit": "broadcast", "limit": 1, "window": {"calendar": "day"}});
+    let channel = json!({"quota_rules": [rule], "policy": {"quiet_hours": null}});
+    let mut first_calls = Vec::new();
+    let (free, used) =
+        (world.open("free", json!({}), channel.clone()).await, world.open("used", json!({}), channel).await);
+    for shop in [&free, &used] {
+        let (early, late) = (openids("early", 2), openids("late", 5));
+        know(shop, [tagged(&early, "early"), tagged(&late, "late")].concat()).await;
+        shop.grant_all(&[early, late].concat(), SHIPPED).await;
+        let from = "2026-11-22T00:00:00+08:00";
+        start(shop, json!({"name": "Late", "segment": "tag('late')", "priority": 90, "from": from})).await;
+    }
+    let until = "2026-11-21T23:58:00+08:00";
+    start(&used, json!({"name": "Early", "segment": "tag('early')", "until": until})).await;
+    world.pass_until(midnight + 2.minutes()).await;
+    for (shop, before) in [(&free, 0), (&used, 2)] {
+        let calls: Vec<Timestamp> =
+            shop.truth("received").await.iter().map(|one| at(one["at"].as_str().unwrap())).collect();
+        let (yesterday, today): (Vec<Timestamp>, Vec<Timestamp>) = calls.into_iter().partition(|call| *call < midnight);
+        assert_eq!((yesterday.len(), today.len()), (before, 5));
+        first_calls.push(today.into_iter().min().unwrap() < midnight + 2.seconds());
+    }
+    assert_eq!(first_calls, [true, false]);
     world.stack.stop().await;
 }
 

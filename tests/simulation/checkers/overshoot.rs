@@ -1,6 +1,6 @@
 //! No overshoot: what a rule counts inside a window is at most its limit, by the platform's own clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::history::{Channel, History, Rule};
 
@@ -9,11 +9,22 @@ const UNKNOWN_CALLER: [i64; 4] = [40001, 40014, 41001, 42001];
 const SEND: &str = "/cgi-bin/message/subscribe/send";
 
 pub(super) fn check(history: &History) -> Vec<String> {
-    history
-        .channels
-        .iter()
-        .flat_map(|(id, channel)| channel.rules.iter().flat_map(move |rule| one(id, channel, rule)))
-        .collect()
+    let all = history.channels.iter().flat_map(|(id, channel)| {
+        let rules = channel.rules.iter().flat_map(move |rule| one(id, channel, rule));
+        rules.chain(broadcasts(history, id, channel))
+    });
+    all.collect()
+}
+
+/// How many campaigns reached somebody on one day in Shanghai.
+fn broadcasts(history: &History, id: &str, channel: &Channel) -> Vec<String> {
+    let Some(limit) = channel.broadcasts else { return Vec::new() };
+    let mut days: BTreeMap<i64, BTreeSet<&str>> = BTreeMap::new();
+    for received in channel.received.iter().filter(|received| history.campaigns.contains_key(received.key())) {
+        days.entry((received.at.as_second() + 8 * 3_600).div_euclid(86_400)).or_default().insert(received.key());
+    }
+    let over = days.into_iter().filter(|(_, campaigns)| campaigns.len() as u64 > limit);
+    over.map(|(day, campaigns)| format!("{id}: {campaigns:?} on day {day}, {limit} are allowed")).collect()
 }
 
 fn one(id: &str, channel: &Channel, rule: &Rule) -> Vec<String> {

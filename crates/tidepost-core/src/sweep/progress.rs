@@ -134,11 +134,12 @@ impl Progress {
         let age = moment.now.as_second() - roster.began_at.as_second();
         let is_dry = moment.left == 0 && self.handed_out > 0 && self.sends_end.is_none_or(|end| end <= moment.now);
         let is_ready = roster.ready_at.is_some_and(|at| at <= moment.horizon && roster.as_of < at);
+        let are_few = roster.people <= FEW_PEOPLE;
         // Looking at 8 people costs as much as reading one before a send.
-        let is_cheap = roster.people <= FEW_PEOPLE || self.handed_out.saturating_mul(8) >= roster.people;
-        // Ends that come one after the other are told of together.
+        let is_cheap = are_few || self.handed_out.saturating_mul(8) >= roster.people;
+        // Of many people ends that come one after the other are told of together.
         let may_age = if is_cheap || moment.closes { ROSTER_SECONDS } else { ROSTER_MAX_SECONDS };
-        is_dry || is_ready || age >= may_age
+        is_dry || is_ready || (are_few && moment.closes) || age >= may_age
     }
 
     fn census(&self, moment: Moment) -> Census {
@@ -241,13 +242,15 @@ mod tests {
 
     #[test]
     fn people_are_looked_at_once_more_when_a_campaign_is_over() {
-        let of_many = Census { people: 1_000_000, ..progress().roster.unwrap() };
-        let progress = Progress { roster: Some(of_many), ..progress() };
+        let progress = progress();
         let left = |closes, now: &str| Moment { closes, ..moment(5, now) };
+        let early = left(true, "2026-11-21T10:09:59Z");
+        assert!(progress.next_census(early).is_some(), "looking at few costs nothing");
+        let of_many = Census { people: 1_000_000, ..progress.roster.clone().unwrap() };
+        let progress = Progress { roster: Some(of_many), ..progress };
         let closing = left(true, "2026-11-21T10:10:00Z");
         let census = progress.next_census(closing).unwrap();
         assert_eq!(progress.next_census(left(false, "2026-11-21T10:10:00Z")), None);
-        let early = left(true, "2026-11-21T10:09:59Z");
         assert_eq!(progress.next_census(early), None, "together with ends that follow");
         assert!(progress.next_census(Moment { live: None, ..early }).is_some(), "none follows");
         let under_way = Progress { building: Some(census), ..progress };
