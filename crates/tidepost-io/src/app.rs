@@ -118,11 +118,9 @@ impl App {
     /// whole processor. What cannot be reached now may be later: it is logged, and that is all.
     pub async fn warm_up(&self, service: &str) {
         let store = async {
-            match service {
-                "callback" => self.read_callback_secrets().await,
-                // Whether there is a channel of this name does not matter.
-                _ => self.store.channel("-").await.map(drop).map_err(|error| error.to_string()),
-            }
+            // Whether there is a channel of this name does not matter: what reads it is needed by every invocation.
+            self.store.channel("-").await.map_err(|error| error.to_string())?;
+            if service == "callback" { self.read_callback_secrets().await } else { Ok(()) }
         };
         // Only dispatch calls the platform in each invocation.
         let platform = async { if service == "dispatch" { self.platforms.open().await } else { Ok(()) } };
