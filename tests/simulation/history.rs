@@ -228,6 +228,10 @@ pub struct History {
     pub campaigns: BTreeMap<String, Ran>,
     /// What left for the platform.
     pub calls: Vec<Call>,
+    /// Hours east of Greenwich of the channels' zone.
+    pub zone_hours: i64,
+    /// Whether the channels have quiet hours.
+    pub has_night: bool,
     /// When faults stopped.
     pub calm_at: Milliseconds,
     /// When all was at rest.

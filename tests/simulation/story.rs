@@ -10,7 +10,7 @@ use crate::faults::Chance;
 use crate::history::{KEY_FIELD, Person, Wanted, Who};
 use crate::planted::Planted;
 
-/// Six minutes before the night, in Shanghai.
+/// Six minutes before the night, in Shanghai; where the channels' day ends with it, six minutes before midnight.
 pub(crate) const EVENING: &str = "2026-11-20T21:54:00+08:00";
 /// The evening's length, in seconds: the first two minutes of the night are in it.
 pub(crate) const EVENING_SECONDS: i64 = 8 * 60;
@@ -62,6 +62,20 @@ pub(crate) enum Event {
     Command { key: String, verb: &'static str },
 }
 
+/// A zone of channels and platform.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Zone {
+    pub(crate) name: &'static str,
+    /// East of Greenwich.
+    pub(crate) hours: i64,
+    pub(crate) has_night: bool,
+}
+
+/// Where it is evening when the story begins.
+const SHANGHAI: Zone = Zone { name: "Asia/Shanghai", hours: 8, has_night: true };
+/// Where it is nearly midnight then, all the year round.
+const BRISBANE: Zone = Zone { name: "Australia/Brisbane", hours: 10, has_night: false };
+
 /// One seed's story.
 #[derive(Debug)]
 pub(crate) struct Story {
@@ -73,6 +87,8 @@ pub(crate) struct Story {
     pub(crate) limits: [(u64, u64, u64, i64); 2],
     /// How many campaigns may send on a day, on each channel; `None`: as many as the platform's default says.
     pub(crate) broadcasts: Option<u64>,
+    /// Where the channels are: in some stories their day ends in the midst of the evening, and they know no night.
+    pub(crate) zone: Zone,
 }
 
 pub(crate) fn evening() -> Timestamp {
@@ -85,7 +101,8 @@ pub(crate) fn seconds_after(start: Timestamp, seconds: i64) -> Timestamp {
 
 pub(crate) fn invent(size: Size, chance: &Chance) -> Story {
     let (limits, broadcasts) = (limits(chance), [None, None, Some(1), Some(2)][chance.below(4)]);
-    let mut story = Story { people: Vec::new(), campaigns: Vec::new(), events: Vec::new(), limits, broadcasts };
+    let zone = if chance.is(0.2) { BRISBANE } else { SHANGHAI };
+    let mut story = Story { people: Vec::new(), campaigns: Vec::new(), events: Vec::new(), limits, broadcasts, zone };
     for number in 0..size.people {
         story.person(number, chance);
     }
@@ -202,7 +219,7 @@ impl Story {
             "templates": templates, "accept_unknown_openids": true, "latency_milliseconds": 40,
             "windows": [
                 {"id": "minute", "unit": "call", "limit": calls, "seconds": 60},
-                {"id": "daily", "unit": "message", "limit": messages, "calendar": "day", "time_zone": "Asia/Shanghai"},
+                {"id": "daily", "unit": "message", "limit": messages, "calendar": "day", "time_zone": self.zone.name},
             ],
         })
     }
@@ -211,7 +228,8 @@ impl Story {
     pub(crate) fn channel(&self, channel: usize, planted: Option<Planted>) -> Value {
         let (calls, messages, cap, gap) = self.limits[channel];
         let quiet = json!({"from": "22:00", "to": "08:00"});
-        let quiet = if planted == Some(Planted::Night) { Value::Null } else { quiet };
+        let has_night = self.zone.has_night && planted != Some(Planted::Night);
+        let quiet = if has_night { quiet } else { Value::Null };
         let cap = if planted == Some(Planted::Caps) { 100 } else { cap };
         let reference = |name: &str| format!("secretsmanager:{name}");
         let mut rules = vec![
@@ -226,7 +244,7 @@ impl Story {
             "platform": "wechat_mini", "app_id": app_id(CHANNELS[channel]), "secret_ref": reference("app"),
             "callback": {"mode": (["safe", "plain"][channel]), "token_ref": reference("token"),
                          "encoding_aes_key_ref": reference("aes_key")},
-            "rate_limit_per_second": 20,
+            "rate_limit_per_second": 20, "time_zone": self.zone.name,
             "quota_rules": rules,
             "policy": {"quiet_hours": quiet, "minimum_gap_seconds": gap, "caps": [{"scope": "subscriber", "per": "day", "limit": cap}]},
         })

@@ -126,7 +126,11 @@ impl World {
     }
 
     async fn set_up(&self, story: &Story) {
-        self.history().people = story.people.clone();
+        {
+            let mut history = self.history();
+            history.people = story.people.clone();
+            (history.zone_hours, history.has_night) = (story.zone.hours, story.zone.has_night);
+        }
         for (index, channel) in CHANNELS.iter().enumerate() {
             self.steer("PUT", &format!("apps/{}", app_id(channel)), &story.account(index)).await;
             let path = format!("/v1/channels/{channel}");
@@ -140,8 +144,13 @@ impl World {
             let (calls, messages, cap_per_day, minimum_gap_seconds) = story.limits[index];
             let rules = vec![
                 Rule { counts_calls: true, limit: calls, seconds: 60, offset_seconds: 0 },
-                // Days in Shanghai.
-                Rule { counts_calls: false, limit: messages, seconds: 86_400, offset_seconds: -8 * 3_600 },
+                // The channels' days.
+                Rule {
+                    counts_calls: false,
+                    limit: messages,
+                    seconds: 86_400,
+                    offset_seconds: -story.zone.hours * 3_600,
+                },
             ];
             let broadcasts = if self.planted == Some(Planted::Broadcasts) { Some(1) } else { story.broadcasts };
             let limits = Channel { rules, broadcasts, cap_per_day, minimum_gap_seconds, ..Channel::default() };

@@ -62,9 +62,6 @@ pub struct CampaignRow {
     pub body_hash: String,
 }
 
-/// Occurrences of one campaign that are accounted for at once, at the most: each is counted in every range's state.
-const UNTOLD_MAX: usize = 30;
-
 /// What occurrences of a campaign that are over were to people.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Accounts {
@@ -111,18 +108,17 @@ impl CampaignRow {
         self.status(time) == Status::Running
     }
 
-    /// The first of its occurrences that ended by `by` and are not accounted for, in their order; none before it is started.
-    #[must_use]
-    pub fn untold(&self, id: CampaignId, by: Timestamp) -> Vec<Ended> {
-        let Some(accounts) = &self.accounts else { return Vec::new() };
-        self.campaign.all_ended_after(id, &self.control, Some(accounts.until), by).take(UNTOLD_MAX).collect()
+    /// The occurrences that ended by `by` and are not accounted for, the earliest first; none before it is started.
+    pub fn untold(&self, id: CampaignId, by: Timestamp) -> impl Iterator<Item = Ended> + use<'_> {
+        let all = move |accounts: &Accounts| self.campaign.all_ended_after(id, &self.control, Some(accounts.until), by);
+        self.accounts.iter().flat_map(all)
     }
 
     /// The row once an occurrence that ended at `ended_at` is accounted for; the same where that was done, or where an
     /// earlier one is not accounted for.
     #[must_use]
     pub fn told(&self, id: CampaignId, ended_at: Timestamp, tally: &Tally) -> Self {
-        let is_next = self.untold(id, ended_at).first().is_some_and(|ended| ended.at == ended_at);
+        let is_next = self.untold(id, ended_at).next().is_some_and(|ended| ended.at == ended_at);
         let Some(mut accounts) = self.accounts.clone().filter(|_| is_next) else { return self.clone() };
         accounts.until = ended_at;
         accounts.occurrences += 1;

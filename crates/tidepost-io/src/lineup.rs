@@ -25,6 +25,9 @@ pub struct Lineup {
     cuts: Option<RfmCuts>,
 }
 
+/// Occurrences that are accounted for at once, at the most: each is counted in the state of every range.
+const UNTOLD_MAX: usize = 200;
+
 /// An occurrence that is over and not accounted for.
 #[derive(Clone, Debug)]
 pub struct Over<'a> {
@@ -142,13 +145,17 @@ impl Lineup {
         self.known.iter().filter(|(_, row)| row.is_running(self.at))
     }
 
-    /// Occurrences that ended by `by` and are not accounted for, those of one campaign in their order.
+    /// Occurrences that ended by `by` and are not accounted for, the earliest first; as many as are counted at once.
     #[must_use]
     pub fn untold(&self, by: Timestamp) -> Vec<Over<'_>> {
-        let ended = |(id, row): &'_ (CampaignId, CampaignRow)| row.untold(*id, by);
-        let all = self.known.iter().flat_map(|entry| ended(entry).into_iter().map(move |ended| (entry, ended)));
+        let mut all: Vec<(CampaignId, &CampaignRow, Ended)> = Vec::new();
+        for (id, row) in &self.known {
+            all.extend(row.untold(*id, by).take(UNTOLD_MAX).map(|ended| (*id, row, ended)));
+        }
+        all.sort_by_key(|(.., ended)| ended.at);
         let template = |row: &CampaignRow| self.state.templates.get(&row.campaign.template);
-        all.filter_map(|((id, row), ended)| Over::new(*id, row, ended, template(row))).collect()
+        let first = all.into_iter().take(UNTOLD_MAX);
+        first.filter_map(|(id, row, ended)| Over::new(id, row, ended, template(row))).collect()
     }
 
     fn runner<'a>(&'a self, id: CampaignId, row: &'a CampaignRow, at: Timestamp) -> Option<Runner<'a>> {

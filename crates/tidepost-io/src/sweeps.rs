@@ -285,7 +285,7 @@ impl Store {
         let mut next = Vec::new();
         for channel in self.channels().await?.keys() {
             let rows = self.campaigns_ending_after(channel, plus_seconds(now, -UNTOLD_SECONDS)).await?;
-            let untold = rows.iter().filter_map(|(id, row)| row.untold(*id, Timestamp::MAX).into_iter().next());
+            let untold = rows.iter().filter_map(|(id, row)| row.untold(*id, Timestamp::MAX).next());
             let accounts = untold.map(|ended| plus_seconds(ended.at, SETTLED_SECONDS));
             // One that cannot be accounted for does not keep time from passing.
             let accounts = accounts.filter(|at| now < plus_seconds(*at, ACCOUNTS_SECONDS));

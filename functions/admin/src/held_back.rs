@@ -3,7 +3,6 @@
 use jiff::Timestamp;
 use serde_json::json;
 use tidepost_core::campaign::Live;
-use tidepost_core::channel::Channel;
 use tidepost_core::choice::{Candidate, Fate, HeldBack, choose, held_back};
 use tidepost_core::decide::{Case, Hold, Offer};
 use tidepost_core::ids::{CampaignId, SubscriberId};
@@ -119,6 +118,27 @@ fn items(
     over: Vec<HeldBack>,
     now: Timestamp,
 ) -> Vec<HeldBack> {
+    let barred = |(live, _): &&Wanting<'_>| quota.barred_until(&state.channel, live.id, now);
+    // Who has no broadcast outbids nobody.
+    let (waiting, competing): (Vec<_>, Vec<_>) = wanting.iter().partition(|one| barred(one).is_some());
+    let mut live = fates(state, quota, person, &competing, now);
+    for one in waiting {
+        let until = barred(&one).unwrap_or(now);
+        let alone = fates(state, quota, person, &[one], now);
+        live.extend(alone.into_iter().map(|(id, fate)| (id, without_broadcast(fate, until))));
+    }
+    let known: Vec<CampaignId> = rows.iter().map(|(id, _)| *id).collect();
+    held_back(person, &known, &live, over, now)
+}
+
+/// What becomes of campaigns that compete for the person now.
+fn fates(
+    state: &ChannelState,
+    quota: &Quota,
+    person: &Person,
+    wanting: &[&Wanting<'_>],
+    now: Timestamp,
+) -> Vec<(CampaignId, Fate)> {
     let (channel, health) = (&state.channel, &state.health);
     let mut candidates = Vec::with_capacity(wanting.len());
     for (live, offer) in wanting {
@@ -128,11 +148,7 @@ fn items(
     }
     let fates = choose(&candidates).fates.into_iter().zip(&candidates);
     let fates = fates.map(|(fate, candidate)| where_there_is_room(fate, quota, &candidate.case));
-    let fates =
-        fates.zip(wanting).map(|(fate, (live, _))| where_a_broadcast_is_left(fate, quota, live.id, channel, now));
-    let live: Vec<(CampaignId, Fate)> = wanting.iter().map(|(live, _)| live.id).zip(fates).collect();
-    let known: Vec<CampaignId> = rows.iter().map(|(id, _)| *id).collect();
-    held_back(person, &known, &live, over, now)
+    wanting.iter().map(|(live, _)| live.id).zip(fates).collect()
 }
 
 /// What nothing about the person holds back still needs room in the channel's windows.
@@ -148,13 +164,13 @@ fn where_there_is_room(fate: Fate, quota: &Quota, case: &Case<'_>) -> Fate {
     }
 }
 
-/// A campaign that has no broadcast of the day waits until there is one.
-fn where_a_broadcast_is_left(fate: Fate, quota: &Quota, id: CampaignId, channel: &Channel, now: Timestamp) -> Fate {
-    match (fate, quota.take_broadcast(channel, id, now)) {
-        (Fate::Sent, Err(until)) => {
+/// What nothing else holds back waits for the campaign's broadcast.
+fn without_broadcast(fate: Fate, until: Timestamp) -> Fate {
+    match fate {
+        Fate::Sent => {
             let reason = Reason::new(ReasonCode::QuotaWindow, "the channel's broadcasts are used up");
             Fate::Held(Hold::Wait { until, reason: Some(reason) })
         }
-        (fate, _) => fate,
+        fate => fate,
     }
 }

@@ -6,8 +6,6 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tidepost_core::campaign::Pace;
 use tidepost_core::category::Category;
-use tidepost_core::channel::Unit;
-use tidepost_core::choice::Rank;
 use tidepost_core::ids::{CampaignId, MessageId, Nonce, SubscriberId};
 use tidepost_core::message::{Message, Standing};
 use tidepost_core::quota::{Leased, Need, Shortage};
@@ -83,34 +81,22 @@ async fn candidates<'a>(
     starts_at: Timestamp,
 ) -> Result<Vec<Candidate<'a>>, StoreError> {
     let runners = lineup.runners(starts_at);
-    let sending = sending(app, flight, lineup, &runners, starts_at).await?;
     let to = |openid: &String| SubscriberId::new(&flight.channel, openid);
     let ids: Vec<SubscriberId> = flight.recipients.iter().flat_map(|(_, openids)| openids).map(to).collect();
     let lists = lists(app, &runners, &ids).await?;
+    let rivals: Vec<Rival<'_, '_>> = runners.iter().zip(&lists).map(|(runner, list)| Rival { runner, list }).collect();
+    let sending = sending(app, flight, lineup, &runners, starts_at).await?;
     let people = app.store.people(&ids).await?;
     let zone = lineup.state.channel.zone();
     let room = Room { lineup, zone: &zone, people: &people, starts_at };
     let mut candidates = Vec::new();
     for (expected, openids) in &flight.recipients {
-        let rank = |runner: &Runner<'_>| Rank::new(&runner.live.merit(1.0));
-        let is_expected = |runner: &&Runner<'_>| runner.live.occurrence.id.offer_id() == *expected;
-        let expected_rank = runners.iter().find(is_expected).map(rank);
-        // Who spreads itself over time gets nobody but those whose turn it is. Who may not send at all competes only where it
-        // cannot win, so that its defeat is known.
-        let runs = |runner: &Runner<'_>| {
-            (runner.row.campaign.pace == Pace::Fast || is_expected(&runner))
-                && (sending.contains(&runner.live.id) || Some(rank(runner)) < expected_rank)
-        };
-        let (runners, lists): (Vec<&Runner<'_>>, Vec<&BTreeSet<String>>) =
-            runners.iter().zip(&lists).filter(|(runner, _)| runs(runner)).unzip();
-        candidates.extend(openids.iter().filter_map(|openid| {
-            let is_listed = |index: usize| {
-                runners.get(index).is_some_and(is_expected)
-                    || lists.get(index).is_some_and(|list| list.contains(openid))
-            };
-            let candidate = room.candidate(&runners, *expected, &to(openid), is_listed)?;
-            candidate.won.as_ref().is_none_or(|won| sending.contains(&won.campaign)).then_some(candidate)
-        }));
+        // Who spreads itself over time gets nobody but those whose turn it is.
+        let runs = |rival: &&Rival<'_, '_>| rival.runner.row.campaign.pace == Pace::Fast || rival.is_of(*expected);
+        let (may_send, others): (Vec<Rival<'_, '_>>, Vec<Rival<'_, '_>>) =
+            rivals.iter().filter(runs).copied().partition(|rival| sending.contains(&rival.runner.live.id));
+        candidates
+            .extend(openids.iter().filter_map(|openid| room.candidate(&may_send, &others, *expected, &to(openid))));
     }
     // Who was to get two campaigns, of which one does not run any more, or is here with two subscribers, would get the
     // same one twice: to a delivery its own reservation is no hindrance.
@@ -130,7 +116,7 @@ async fn sending(
 ) -> Result<HashSet<CampaignId>, StoreError> {
     let channel = &lineup.state.channel;
     let ids = runners.iter().map(|runner| runner.live.id);
-    if !channel.quota_rules.iter().any(|rule| rule.unit == Unit::Broadcast) {
+    if !channel.counts_broadcasts() {
         return Ok(ids.collect());
     }
     let quota = app.store.quota(&flight.channel).await?;
@@ -162,30 +148,35 @@ struct Room<'a, 'b> {
     starts_at: Timestamp,
 }
 
+/// A campaign that may want a recipient, with who is on its list.
+#[derive(Clone, Copy)]
+struct Rival<'a, 'b> {
+    runner: &'b Runner<'a>,
+    list: &'b BTreeSet<String>,
+}
+
+impl Rival<'_, '_> {
+    fn is_of(&self, offer: MessageId) -> bool {
+        self.runner.live.occurrence.id.offer_id() == offer
+    }
+}
+
 impl<'a> Room<'a, '_> {
-    /// What one person gets: what was expected if it still wins, otherwise the best.
+    /// What one person gets: what was expected if it still wins, otherwise the best. The `others` have no broadcast: what is
+    /// worse than what is sent has lost to it all the same.
     fn candidate(
         &self,
-        runners: &[&Runner<'a>],
+        rivals: &[Rival<'a, '_>],
+        others: &[Rival<'a, '_>],
         expected: MessageId,
         to: &SubscriberId,
-        is_listed: impl FnMut(usize) -> bool,
     ) -> Option<Candidate<'a>> {
         let entry = self.people.get(to)?.clone();
-        let entrants: Vec<Entrant<'_>> =
-            runners.iter().map(|runner| Entrant { live: &runner.live, template: runner.template }).collect();
-        let state = &self.lineup.state;
-        let field = Field {
-            channel: &state.channel,
-            health: &state.health,
-            zone: self.zone,
-            cuts: self.lineup.cuts(),
-            now: self.starts_at,
-        };
-        let mut wins = field.contest(&entrants, entry.person(), to, is_listed).wins;
+        let mut wins = self.wins(rivals, expected, to, &entry);
         let at = wins.iter().position(|win| win.offer.id == expected).unwrap_or(0);
         let win = (at < wins.len()).then(|| wins.swap_remove(at))?;
-        let runner = runners.get(win.entrant)?;
+        let winner = rivals.get(win.entrant)?;
+        let runner = winner.runner;
         let facts = Facts {
             person: entry.person(),
             subscriber: entry.person().subscriber(to)?,
@@ -194,11 +185,10 @@ impl<'a> Room<'a, '_> {
             now: self.starts_at,
         };
         let words = runner.live.content_for(entry.person(), runner.live.variant_for(&facts))?;
-        let loser = |index: &usize| runners.get(*index).map(|runner| runner.live.id.short());
         let won = Won {
             campaign: runner.live.id,
             variant: words.variant.to_owned(),
-            losers: win.losers.iter().filter_map(loser).collect(),
+            losers: losers(rivals, &win).chain(self.also_lost(*winner, others, expected, to, &entry)).collect(),
         };
         let message = message(&win, words.data, words.page, self.starts_at);
         Some(Candidate {
@@ -210,6 +200,50 @@ impl<'a> Room<'a, '_> {
             won: Some(won),
         })
     }
+
+    fn wins(&self, rivals: &[Rival<'a, '_>], expected: MessageId, to: &SubscriberId, entry: &Entry) -> Vec<Win> {
+        let runners = rivals.iter().map(|rival| rival.runner);
+        let entrants: Vec<Entrant<'_>> =
+            runners.map(|runner| Entrant { live: &runner.live, template: runner.template }).collect();
+        let state = &self.lineup.state;
+        let field = Field {
+            channel: &state.channel,
+            health: &state.health,
+            zone: self.zone,
+            cuts: self.lineup.cuts(),
+            now: self.starts_at,
+        };
+        let is_listed = |index: usize| {
+            rivals.get(index).is_some_and(|rival| rival.is_of(expected) || rival.list.contains(&to.openid))
+        };
+        field.contest(&entrants, entry.person(), to, is_listed).wins
+    }
+
+    /// Those without a broadcast that are worse than what is sent, and would be sent if it were not for that.
+    fn also_lost(
+        &self,
+        winner: Rival<'a, '_>,
+        others: &[Rival<'a, '_>],
+        expected: MessageId,
+        to: &SubscriberId,
+        entry: &Entry,
+    ) -> Vec<[u8; 4]> {
+        let merit = winner.runner.live.merit(1.0);
+        let is_worse = |other: &&Rival<'_, '_>| other.runner.live.merit(1.0).compare(&merit).is_lt();
+        let mut all = vec![winner];
+        all.extend(others.iter().filter(is_worse));
+        if all.len() == 1 {
+            return Vec::new();
+        }
+        let wins = self.wins(&all, expected, to, entry);
+        let of_winner = wins.iter().find(|win| win.entrant == 0);
+        of_winner.into_iter().flat_map(|win| losers(&all, win)).collect()
+    }
+}
+
+/// The campaigns that a win is won over.
+fn losers(rivals: &[Rival<'_, '_>], win: &Win) -> impl Iterator<Item = [u8; 4]> {
+    win.losers.iter().filter_map(|index| rivals.get(*index)).map(|rival| rival.runner.live.id.short())
 }
 
 /// The message that a recipient is sent; no row is kept of it.

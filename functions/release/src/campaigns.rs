@@ -37,7 +37,7 @@ async fn has_work(app: &App, channel: &str, now: Timestamp) -> Result<bool, Stor
         return Ok(true);
     }
     let settled = plus_seconds(now, -SETTLED_SECONDS);
-    if rows.iter().any(|(id, row)| !row.untold(*id, settled).is_empty()) {
+    if rows.iter().any(|(id, row)| row.untold(*id, settled).next().is_some()) {
         return Ok(true);
     }
     let progress = app.store.progress(channel).await?.map(|stored| stored.value).unwrap_or_default();

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use lambda_runtime::Error;
 use tidepost_core::choice::Rank;
-use tidepost_core::ids::{MessageId, SubscriberId};
+use tidepost_core::ids::{CampaignId, MessageId, SubscriberId};
 use tidepost_core::person::Person;
 use tidepost_core::reason::ReasonCode;
 use tidepost_core::recover::DELIVERY_SECONDS;
@@ -20,7 +20,7 @@ use tidepost_core::time::plus_seconds;
 use tidepost_io::app::App;
 use tidepost_io::campaigns::CampaignRow;
 use tidepost_io::ledger::prefix;
-use tidepost_io::lineup::Lineup;
+use tidepost_io::lineup::{Lineup, Over, Runner};
 use tidepost_io::queue::SweepStep;
 use tidepost_io::settling::Settling;
 use tidepost_io::store::{StoreError, Stored, Swap};
@@ -95,7 +95,7 @@ impl Walk<'_> {
         if !self.checkpoint(&mut stored, &mut state).await? {
             return Ok(false);
         }
-        let runners = self.lineup.runners(self.census.as_of);
+        let (runners, barred_until) = self.competing().await?;
         let mut lists = Vec::with_capacity(runners.len());
         for runner in &runners {
             lists.push(self.app.store.listed(runner, self.census.prefixes(self.range)).await?);
@@ -104,15 +104,10 @@ impl Walk<'_> {
             runners.iter().map(|runner| Entrant { live: &runner.live, template: runner.template }).collect();
         let zone = self.lineup.state.channel.zone();
         let untold = self.lineup.untold(plus_seconds(self.census.began_at, -SETTLED_SECONDS));
-        let mut closings = Vec::with_capacity(untold.len());
-        for over in &untold {
-            let closing = over.closing();
-            let prefixes = self.census.prefixes(self.range);
-            let list = self.app.store.listed_openids(closing.live.id, over.row, prefixes).await?;
-            closings.push(Ending { closing, row: over.row, list });
-        }
+        let closings = self.closings(&untold).await?;
         let look = Look { walk: self, entrants, lists, closings, zone: &zone };
         look.begin(&mut state);
+        state.ready_at = [state.ready_at, barred_until].into_iter().flatten().min();
         // Those reserved before were looked at by the census before.
         let span = DELIVERY_SECONDS + OVERLAP_SECONDS;
         let unsettled_from = since.map_or(Timestamp::UNIX_EPOCH, |at| plus_seconds(at, -span));
@@ -150,6 +145,38 @@ impl Walk<'_> {
         look.end(&mut state);
         state.is_done = true;
         self.write(&mut stored, &mut state, &mut found).await
+    }
+
+    /// The campaigns that compete for people; one that has no broadcast and gets none yet would win people whom it cannot
+    /// send to. Also when the first of those gets one.
+    async fn competing(&self) -> Result<(Vec<Runner<'_>>, Option<Timestamp>), StoreError> {
+        let mut runners = self.lineup.runners(self.census.as_of);
+        let channel = &self.lineup.state.channel;
+        if !channel.counts_broadcasts() {
+            return Ok((runners, None));
+        }
+        let quota = self.app.store.quota(self.channel).await?;
+        let barred = |runner: &Runner<'_>| quota.barred_until(channel, runner.live.id, self.census.as_of);
+        let until = runners.iter().filter_map(barred).min();
+        runners.retain(|runner| barred(runner).is_none());
+        Ok((runners, until))
+    }
+
+    /// The occurrences that are over, by campaign: all of one have the same list.
+    async fn closings<'b>(&self, untold: &'b [Over<'b>]) -> Result<Vec<Endings<'b>>, StoreError> {
+        let mut all: Vec<Endings<'b>> = Vec::new();
+        for over in untold {
+            let closing = over.closing();
+            match all.iter_mut().find(|one| one.id == closing.live.id) {
+                Some(known) => known.closings.push(closing),
+                None => {
+                    let (id, prefixes) = (closing.live.id, self.census.prefixes(self.range));
+                    let list = self.app.store.listed_openids(id, over.row, prefixes).await?;
+                    all.push(Endings { id, row: over.row, list, closings: vec![closing] });
+                }
+            }
+        }
+        Ok(all)
     }
 
     /// Writes down what was found, then where to go on: pieces that no state names do not count.
@@ -200,23 +227,24 @@ struct Look<'a, 'b> {
     walk: &'a Walk<'a>,
     entrants: Vec<Entrant<'b>>,
     lists: Vec<BTreeSet<String>>,
-    closings: Vec<Ending<'b>>,
+    closings: Vec<Endings<'b>>,
     zone: &'a TimeZone,
 }
 
-/// An occurrence that is over.
-struct Ending<'a> {
-    closing: Closing<'a>,
+/// Occurrences of a campaign that are over.
+struct Endings<'a> {
+    id: CampaignId,
     row: &'a CampaignRow,
     /// Who of the range is on its list.
     list: BTreeSet<String>,
+    closings: Vec<Closing<'a>>,
 }
 
 impl Look<'_, '_> {
     /// Makes room for what campaigns that are over were to people, unless a task before did. One that was stopped since the
     /// census began, or is told of by now, is as it was to that task.
     fn begin(&self, state: &mut RangeState) {
-        for Ending { closing, .. } in &self.closings {
+        for closing in self.closings.iter().flat_map(|endings| &endings.closings) {
             let (offer, ended_at) = (closing.ended.occurrence.id.offer_id(), closing.ended.at);
             let is_new = state.people == 0 && !state.tallies.iter().any(|one| one.offer == offer);
             if is_new {
@@ -228,20 +256,23 @@ impl Look<'_, '_> {
     /// Who is on a list and not in the ledger never gave a consent.
     fn end(&self, state: &mut RangeState) {
         for one in &mut state.tallies {
-            let ending = self.closings.iter().find(|ending| ending.closing.is_of(one));
-            let listed = ending.map_or(0, |ending| ending.list.len() as u64);
+            let has_it = |endings: &&Endings<'_>| endings.closings.iter().any(|closing| closing.is_of(one));
+            let listed = self.closings.iter().find(has_it).map_or(0, |endings| endings.list.len() as u64);
             one.tally.add_held_back(ReasonCode::NoGrant, listed.saturating_sub(one.listed));
         }
     }
 
     /// Counts what the occurrences that are over were to a person, once for all openids by which they are known here.
     async fn account(&self, to: &SubscriberId, person: &Person, tallies: &mut [RangeTally]) -> Result<(), StoreError> {
-        for one in tallies {
-            let Some(ending) = self.closings.iter().find(|ending| ending.closing.is_of(one)) else { continue };
-            one.listed += u64::from(ending.list.contains(&to.openid));
-            let openids = self.meant(ending, to, person).await?;
-            if let Some(account) = self.field().account_of_all(&ending.closing, person, &openids) {
-                one.tally.add(&account);
+        for endings in &self.closings {
+            let is_listed = endings.list.contains(&to.openid);
+            let openids = self.meant(endings, to, person).await?;
+            for closing in &endings.closings {
+                let Some(one) = tallies.iter_mut().find(|one| closing.is_of(one)) else { continue };
+                one.listed += u64::from(is_listed);
+                if let Some(account) = self.field().account_of_all(closing, person, &openids) {
+                    one.tally.add(&account);
+                }
             }
         }
         Ok(())
@@ -250,40 +281,37 @@ impl Look<'_, '_> {
     /// The openids that may have got it, at the first of them; none at the others.
     async fn meant(
         &self,
-        ending: &Ending<'_>,
+        endings: &Endings<'_>,
         to: &SubscriberId,
         person: &Person,
     ) -> Result<Vec<SubscriberId>, StoreError> {
-        let here = person.subscribers.iter().filter(|subscriber| subscriber.channel == to.channel);
-        let all: Vec<SubscriberId> = here.map(|here| SubscriberId::new(&to.channel, &here.openid)).collect();
-        if ending.row.campaign.segment.is_some() {
-            return Ok(if all.first() == Some(to) { all } else { Vec::new() });
-        }
-        if !ending.list.contains(&to.openid) {
+        let has_segment = endings.row.campaign.segment.is_some();
+        if !has_segment && !endings.list.contains(&to.openid) {
             return Ok(Vec::new());
         }
-        let mut listed = Vec::new();
-        for openid in all {
-            if openid == *to || self.is_listed(ending, &openid).await? {
-                listed.push(openid);
+        let mut meant = Vec::new();
+        for openid in person.subscribers.iter().filter(|one| one.channel == to.channel).map(|one| &one.openid) {
+            let openid = SubscriberId::new(&to.channel, openid);
+            if has_segment || openid == *to || self.is_listed(endings, &openid).await? {
+                meant.push(openid);
             }
         }
-        Ok(match listed.first() {
+        Ok(match meant.first() {
+            Some(first) if first == to => meant,
+            Some(_) => Vec::new(),
             // Who was erased is known by none any more.
             None => vec![to.clone()],
-            Some(first) if first == to => listed,
-            Some(_) => Vec::new(),
         })
     }
 
-    /// Whether another openid is on the list; it may be of another range.
-    async fn is_listed(&self, ending: &Ending<'_>, to: &SubscriberId) -> Result<bool, StoreError> {
+    /// Whether another openid is on the list; it may be of another range. Hardly anybody has two on a channel.
+    async fn is_listed(&self, endings: &Endings<'_>, to: &SubscriberId) -> Result<bool, StoreError> {
         let (prefix, walk) = (prefix(to), self.walk);
         if walk.census.prefixes(walk.range).contains(&prefix) {
-            return Ok(ending.list.contains(&to.openid));
+            return Ok(endings.list.contains(&to.openid));
         }
-        let id = ending.closing.live.id;
-        Ok(walk.app.store.listed_openids(id, ending.row, prefix..=prefix).await?.contains(&to.openid))
+        let listed = walk.app.store.listed_openids(endings.id, endings.row, prefix..=prefix).await?;
+        Ok(listed.contains(&to.openid))
     }
 
     fn field(&self) -> Field<'_> {

@@ -6,14 +6,12 @@ use std::convert::Infallible;
 use jiff::Timestamp;
 use lambda_runtime::Error;
 use tidepost_core::campaign::Live;
-use tidepost_core::channel::Unit;
-use tidepost_core::choice::Rank;
 use tidepost_core::ids::{CampaignId, MessageId};
 use tidepost_core::quota::Quota;
 use tidepost_core::rfm::Histograms;
 use tidepost_core::sweep::{
     COUNTED, Census, Moment, Outlook, Piece, Progress, RangeTally, SETTLED_SECONDS, Slot, SlotPlan, UNTOLD_SECONDS,
-    sum, take,
+    handed_out, sum, take,
 };
 use tidepost_core::time::{Period, plus_milliseconds, plus_seconds};
 use tidepost_io::app::App;
@@ -218,7 +216,7 @@ impl Desk<'_> {
         let mut plans = self.app.store.slot_plans(self.channel, first).await?;
         let (mut ranges, missing) = self.remaining(roster, states, &plans);
         self.queue_emits(missing).await?;
-        let mut quota = self.app.store.quota(self.channel).await?;
+        let quota = self.app.store.quota(self.channel).await?;
         let lives: Vec<&Live<'_>> = self.runners.iter().map(|runner| &runner.live).collect();
         let mut planned = Planned::default();
         let mut barred = Barred::default();
@@ -228,7 +226,6 @@ impl Desk<'_> {
             }
             let known: Vec<(Period, u64)> =
                 plans.iter().map(|plan| (plan.slot, plan.units_to_take(self.now))).collect();
-            barred = self.barred(slot, &ranges, &mut quota).await?;
             let pieces: Vec<&[Piece]> = ranges.iter().map(Vec::as_slice).collect();
             let outlook = Outlook {
                 channel: &self.lineup.state.channel,
@@ -236,12 +233,14 @@ impl Desk<'_> {
                 planned: &known,
                 singles: self.singles(slot.period).await?,
                 lives: &lives,
-                barred: &barred.offers,
+                barred: &[],
                 generation: roster.generation,
                 ranges: &pieces,
                 now: self.now,
             };
-            let Some(plan) = outlook.plan(*slot) else { continue };
+            let (plan, without) = self.with_broadcasts(outlook, slot).await?;
+            barred = without;
+            let Some(plan) = plan else { continue };
             if !self.app.store.put_slot_plan(self.channel, &plan).await? {
                 // Another planner was faster: what it left is seen next time.
                 return Ok(planned);
@@ -261,47 +260,54 @@ impl Desk<'_> {
         Ok(planned)
     }
 
-    /// Takes the broadcasts of campaigns that have somebody to send to, the best first; returns those that get none.
-    async fn barred(&self, slot: &Slot, ranges: &[Vec<Piece>], quota: &mut Quota) -> Result<Barred, StoreError> {
-        let channel = &self.lineup.state.channel;
-        let mut barred = Barred::default();
-        if !channel.quota_rules.iter().any(|rule| rule.unit == Unit::Broadcast) {
-            return Ok(barred);
-        }
-        let Some(inside) = slot.usable(channel, self.now).map(|period| period.opens_at) else { return Ok(barred) };
-        let edge = slot.period.opens_at;
-        let mut wanting: Vec<(Rank, MessageId)> =
-            ranges.iter().flatten().filter(|piece| piece.left() > 0).map(|piece| (piece.rank, piece.offer)).collect();
-        wanting.sort_by(|a, b| b.cmp(a));
-        wanting.dedup();
-        for (_, offer) in wanting {
-            let Some(campaign) = offer.campaign().filter(|_| !barred.offers.contains(&offer)) else { continue };
-            // Its first day may be the next.
-            if !self.runners.iter().any(|runner| runner.live.occurrence.has_begun(offer, inside)) {
-                continue;
+    /// Plans a slot, and takes the broadcasts of the campaigns that it hands out, the best first; those that get none are
+    /// left out, so that others get their place.
+    async fn with_broadcasts(
+        &self,
+        outlook: Outlook<'_>,
+        slot: &Slot,
+    ) -> Result<(Option<SlotPlan>, Barred), StoreError> {
+        let (channel, mut barred) = (outlook.channel, Barred::default());
+        let mut quota = outlook.quota.clone();
+        loop {
+            let outlook = Outlook { quota: &quota, barred: &barred.offers, ..outlook };
+            let Some(plan) = outlook.plan(*slot).filter(|_| channel.counts_broadcasts()) else {
+                return Ok((outlook.plan(*slot), barred));
+            };
+            let (begins_at, edge) = (plan.begins_at, slot.period.opens_at);
+            let pays_edge = self.now < edge && channel.broadcasts_end_at(edge);
+            let (mut has_taken, mut without) = (false, Vec::new());
+            let mut next = quota.clone();
+            for offer in handed_out(outlook.ranges, &plan.portions) {
+                let Some(campaign) = offer.campaign() else { continue };
+                has_taken |= self.take_broadcast(campaign, begins_at, &mut next).await?;
+                if let Some(until) = next.barred_until(channel, campaign, begins_at) {
+                    barred.until = Some(barred.until.map_or(until, |known| known.min(until)));
+                    without.push(offer);
+                } else if pays_edge {
+                    // The first calls are paid in the day before too, whose units are worth nothing else by now.
+                    has_taken |= self.take_broadcast(campaign, edge, &mut next).await?;
+                }
             }
-            self.take_broadcast(campaign, inside, quota).await?;
-            if !quota.holds_broadcast(channel, campaign, inside) {
-                let opens_at = quota.take_broadcast(channel, campaign, inside).err();
-                barred.until = [barred.until, opens_at].into_iter().flatten().min();
-                barred.offers.push(offer);
-            } else if self.now < edge {
-                // At midnight the first calls are paid in the day before too, whose units are worth nothing else by now.
-                self.take_broadcast(campaign, edge, quota).await?;
+            // With what was taken now, calls may start at the very edge.
+            if without.is_empty() && !has_taken {
+                return Ok((Some(plan), barred));
             }
+            quota = next;
+            barred.offers.extend(without);
         }
-        Ok(barred)
     }
 
-    async fn take_broadcast(&self, campaign: CampaignId, at: Timestamp, quota: &mut Quota) -> Result<(), StoreError> {
+    /// True when the campaign has its broadcast only now; `quota` is then as it is afterwards.
+    async fn take_broadcast(&self, campaign: CampaignId, at: Timestamp, quota: &mut Quota) -> Result<bool, StoreError> {
         let channel = &self.lineup.state.channel;
         if quota.holds_broadcast(channel, campaign, at) {
-            return Ok(());
+            return Ok(false);
         }
         let take = |quota: &Quota| quota.take_broadcast(channel, campaign, at).ok().flatten();
         self.app.store.update_quota(self.channel, take).await?;
         *quota = self.app.store.quota(self.channel).await?;
-        Ok(())
+        Ok(quota.holds_broadcast(channel, campaign, at))
     }
 
     /// Units that parked messages will need in a slot: they go before campaigns.

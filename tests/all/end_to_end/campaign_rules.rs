@@ -69,6 +69,56 @@ async fn some_platforms_broadcasts_are_counted_without_being_told() {
     world.stack.stop().await;
 }
 
+/// One broadcast a day. Who comes later and is better, but has none, must not keep people from the one that has it.
+#[tokio::test]
+async fn a_campaign_without_a_broadcast_takes_nobody_away() {
+    let world = World::at(NOON).await;
+    let rule = json!({"id": "one", "unit": "broadcast", "limit": 1, "window": {"calendar": "day"}});
+    let shop = world.open("barred", json!({}), json!({"quota_rules": [rule]})).await;
+    let (early, late) = (openids("early", 3), openids("late", 4));
+    know(&shop, tagged(&[early.clone(), late.clone()].concat(), "vip")).await;
+    shop.grant_all(&early, SHIPPED).await;
+    let first = start(&shop, json!({"name": "First", "priority": 10})).await;
+    world.pass_minutes(4).await;
+    assert_eq!(set(&received(&shop).await), set(&early));
+    start(&shop, json!({"name": "Better", "priority": 90})).await;
+    shop.grant_all(&late, SHIPPED).await;
+    world.pass_minutes(14).await;
+    let sends = shop.truth("received").await;
+    assert_eq!(sends.len(), 7, "nobody waits for the campaign that cannot be sent today: {sends:?}");
+    let counts = shop.api.get(&format!("/v1/campaigns/{first}")).await.body["counts"]["delivered"].clone();
+    assert_eq!(counts, 7);
+    let held = world.api.get("/v1/channels/barred/subscribers/late1/held-back").await.body;
+    assert_eq!(held["items"][0]["reason"], "no_grant", "the better one has none left to spend: {held}");
+    world.stack.stop().await;
+}
+
+/// One call an hour. Whoever gets none of it leaves the day's only broadcast to the better one that comes later.
+#[tokio::test]
+async fn a_campaign_that_sends_nothing_takes_no_broadcast() {
+    let world = World::at(NOON).await;
+    let rules = json!([
+        {"id": "two", "unit": "broadcast", "limit": 2, "window": {"calendar": "day"}},
+        {"id": "hourly", "unit": "call", "limit": 1, "window": {"seconds": 3600}},
+    ]);
+    let shop = world.open("unspent", json!({}), json!({ "quota_rules": rules })).await;
+    for (name, priority) in [("best", 90), ("worst", 10), ("later", 50)] {
+        let people = openids(name, 2);
+        know(&shop, tagged(&people, name)).await;
+        shop.grant_all(&people, SHIPPED).await;
+        if name != "later" {
+            start(&shop, json!({"name": name, "segment": format!("tag('{name}')"), "priority": priority})).await;
+        }
+    }
+    world.pass_minutes(4).await;
+    start(&shop, json!({"name": "later", "segment": "tag('later')", "priority": 50})).await;
+    world.pass_until(at("2026-11-21T15:03:00+08:00")).await;
+    let names = received(&shop).await;
+    let of = |name: &str| names.iter().filter(|openid| openid.starts_with(name)).count();
+    assert_eq!(["best", "later", "worst"].map(of), [2, 2, 0], "{names:?}");
+    world.stack.stop().await;
+}
+
 /// One broadcast a day, and no other rule. Where the day before is not used up, its unit pays for calls that the platform may
 /// still count on it; where it is, the first call waits until none can be.
 #[tokio::test]

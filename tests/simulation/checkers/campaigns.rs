@@ -238,7 +238,13 @@ fn due(history: &History, ran: &Ran, calls: &[&Call], is_used_up: bool) -> Optio
     // A delivery may have died between reservation and call: then the outcome is unknown, and counted.
     let stays = |call: &&&Call| matches!(call.heard, None | Some(0 | NO_CONSENT));
     let called: BTreeSet<&Who> = calls.iter().filter(stays).map(|call| &call.who).collect();
-    let is_unexplained = |who: &Who| matches!(ran.held_back.get(who), Some(None));
+    // The windows have room: if one of them is named, it is that of the broadcasts.
+    let has_few = history.channels.get(&ran.channel).is_some_and(|channel| channel.broadcasts.is_some());
+    let is_unexplained = |who: &Who| match ran.held_back.get(who) {
+        Some(Some(reason)) => reason == "quota_window" && !has_few,
+        Some(None) => true,
+        None => false,
+    };
     let got_nothing = |person: &&Person| {
         person.subscribers.iter().any(is_unexplained)
             && !person.subscribers.iter().any(|who| called.contains(who))

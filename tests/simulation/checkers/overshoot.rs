@@ -16,12 +16,13 @@ pub(super) fn check(history: &History) -> Vec<String> {
     all.collect()
 }
 
-/// How many campaigns reached somebody on one day in Shanghai.
+/// How many campaigns reached somebody on one of the channels' days.
 fn broadcasts(history: &History, id: &str, channel: &Channel) -> Vec<String> {
     let Some(limit) = channel.broadcasts else { return Vec::new() };
     let mut days: BTreeMap<i64, BTreeSet<&str>> = BTreeMap::new();
     for received in channel.received.iter().filter(|received| history.campaigns.contains_key(received.key())) {
-        days.entry((received.at.as_second() + 8 * 3_600).div_euclid(86_400)).or_default().insert(received.key());
+        let day = (received.at.as_second() + history.zone_hours * 3_600).div_euclid(86_400);
+        days.entry(day).or_default().insert(received.key());
     }
     let over = days.into_iter().filter(|(_, campaigns)| campaigns.len() as u64 > limit);
     over.map(|(day, campaigns)| format!("{id}: {campaigns:?} on day {day}, {limit} are allowed")).collect()

@@ -7,8 +7,6 @@ use super::{SKEW, is_erased};
 use crate::history::{Call, History, Milliseconds, Person, Wanted, Who};
 
 const HOUR: i64 = 3_600_000;
-/// Everybody's zone unless their own is known: Shanghai.
-const ZONE_HOURS: i64 = 8;
 const QUIET: std::ops::Range<i64> = 8 * HOUR..22 * HOUR;
 /// From the reservation to its call, in milliseconds: a few requests to AWS with their retries may lie between.
 const TO_THE_CALL: i64 = 6_000;
@@ -28,7 +26,7 @@ pub(super) fn check(history: &History) -> Vec<String> {
         let is_again = seen.insert((&call.key, &call.who), ()).is_some();
         let slack = SKEW + if is_again { TO_THE_LAST_CALL } else { TO_THE_CALL };
         broken.extend(wishes(history, person, call, topic, slack));
-        if category != "basic" || !is_urgent {
+        if history.has_night && (category != "basic" || !is_urgent) {
             broken.extend(night(history, person, call, slack));
         }
     }
@@ -49,7 +47,7 @@ fn night(history: &History, person: &Person, call: &Call, slack: i64) -> Option<
         Some((hours, Some(told_at))) if known_of(person, call, told_at)? + slack <= call.at => hours,
         // Set after the reservation, or never answered.
         Some(_) => return None,
-        None => ZONE_HOURS,
+        None => history.zone_hours,
     };
     let of_day = |at: Milliseconds| (at + hours * HOUR).rem_euclid(24 * HOUR);
     let is_quiet = |at: Milliseconds| !QUIET.contains(&of_day(at));
@@ -106,7 +104,7 @@ fn one_person(history: &History, person: &Person) -> Vec<String> {
     }
     received.sort_unstable();
     let since = if person.subscribers.len() > 1 { person.linked_at.unwrap_or(Milliseconds::MAX) } else { 0 };
-    let zone = person.zone.map_or(ZONE_HOURS, |(hours, _)| hours);
+    let zone = person.zone.map_or(history.zone_hours, |(hours, _)| hours);
     let mut broken = Vec::new();
     for (index, (at, channel, key)) in received.iter().enumerate() {
         let about = history.about(key);

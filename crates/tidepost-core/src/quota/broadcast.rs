@@ -1,7 +1,6 @@
 //! Broadcasts: one unit for each campaign and day, however many people it reaches.
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::channel::{Channel, QuotaRule, Unit};
@@ -33,20 +32,16 @@ impl Quota {
         campaign: CampaignId,
         at: Timestamp,
     ) -> Result<Option<Self>, Timestamp> {
-        let zone = channel.zone();
         let mut next = self.clone();
         next.broadcasts.retain(|one| one.ends_at + FORGOTTEN_SECONDS > at.as_second());
-        for day in days(channel, &zone, at) {
-            let ends_at = day.closes_at.as_second();
-            for rule in broadcast_rules(channel).filter(|rule| !self.has_broadcast(rule, campaign, ends_at)) {
-                let window = rule.window.around(&zone, at.clamp(day.opens_at, plus_milliseconds(day.closes_at, -1)));
-                let taken = next.taken_mut(&rule.id, window);
-                if taken.units >= rule.limit {
-                    return Err(window.closes_at);
-                }
-                taken.units += 1;
-                next.broadcasts.push(Broadcast { rule: rule.id.clone(), campaign: campaign.short(), ends_at });
+        for span in spans(channel, at).filter(|span| !self.has_broadcast(span, campaign)) {
+            let taken = next.taken_mut(&span.rule.id, span.window);
+            if taken.units >= span.rule.limit {
+                return Err(span.window.closes_at);
             }
+            taken.units += 1;
+            let (rule, ends_at) = (span.rule.id.clone(), span.ends_at.as_second());
+            next.broadcasts.push(Broadcast { rule, campaign: campaign.short(), ends_at });
         }
         Ok((next.broadcasts.len() > self.broadcasts.len() || next.windows != self.windows).then_some(next))
     }
@@ -54,25 +49,63 @@ impl Quota {
     /// Whether a campaign may send at `at`, as far as broadcasts are counted.
     #[must_use]
     pub fn holds_broadcast(&self, channel: &Channel, campaign: CampaignId, at: Timestamp) -> bool {
-        let holds = |day: Period| {
-            broadcast_rules(channel).all(|rule| self.has_broadcast(rule, campaign, day.closes_at.as_second()))
-        };
-        days(channel, &channel.zone(), at).all(holds)
+        spans(channel, at).all(|span| self.has_broadcast(&span, campaign))
     }
 
-    fn has_broadcast(&self, rule: &QuotaRule, campaign: CampaignId, ends_at: i64) -> bool {
-        let is_it = |one: &Broadcast| one.rule == rule.id && one.campaign == campaign.short() && one.ends_at == ends_at;
+    /// From when after `at` on a campaign may have a broadcast; `None` where it has one, or there is one left.
+    #[must_use]
+    pub fn barred_until(&self, channel: &Channel, campaign: CampaignId, at: Timestamp) -> Option<Timestamp> {
+        self.take_broadcast(channel, campaign, at).err().filter(|until| *until > at)
+    }
+
+    fn has_broadcast(&self, span: &Span<'_>, campaign: CampaignId) -> bool {
+        let ends_at = span.ends_at.as_second();
+        let is_it =
+            |one: &Broadcast| one.rule == span.rule.id && one.campaign == campaign.short() && one.ends_at == ends_at;
         self.broadcasts.iter().any(is_it)
     }
 }
 
-/// The days that a call starting at `at` may be counted in, by the platform's clock.
-fn days(channel: &Channel, zone: &TimeZone, at: Timestamp) -> impl Iterator<Item = Period> {
+impl Channel {
+    /// Whether it counts broadcasts, and those of windows that close at `edge` are worth nothing afterwards.
+    #[must_use]
+    pub fn broadcasts_end_at(&self, edge: Timestamp) -> bool {
+        let (zone, before) = (self.zone(), plus_milliseconds(edge, -1));
+        let mut rules = broadcast_rules(self).peekable();
+        rules.peek().is_some() && rules.all(|rule| rule.window.around(&zone, before).closes_at == edge)
+    }
+
+    /// Whether it counts broadcasts.
+    #[must_use]
+    pub fn counts_broadcasts(&self) -> bool {
+        broadcast_rules(self).next().is_some()
+    }
+}
+
+/// What one unit of a rule pays for: a day of a campaign, as far as it is in one window.
+struct Span<'a> {
+    rule: &'a QuotaRule,
+    window: Period,
+    /// Tells spans of a rule apart.
+    ends_at: Timestamp,
+}
+
+/// The spans that a call starting at `at` may be counted in, by the platform's clock.
+fn spans(channel: &Channel, at: Timestamp) -> impl Iterator<Item = Span<'_>> {
+    let zone = channel.zone();
     let first = plus_milliseconds(at, -i64::from(channel.skew_milliseconds));
     let last = plus_milliseconds(at, channel.closing_band_milliseconds());
-    let day = |time: Timestamp| calendar_period(Calendar::Day, zone, time);
-    let (first, last) = (day(first), day(last));
-    std::iter::once(first).chain((last != first).then_some(last))
+    broadcast_rules(channel).flat_map(move |rule| {
+        let span = |time: Timestamp| {
+            let window = rule.window.around(&zone, time);
+            let day = calendar_period(Calendar::Day, &zone, time);
+            Span { rule, window, ends_at: day.closes_at.min(window.closes_at) }
+        };
+        // None is shorter than a minute: no call is counted in a third.
+        let (first, last) = (span(first), span(last));
+        let is_same = first.ends_at == last.ends_at;
+        std::iter::once(first).chain((!is_same).then_some(last))
+    })
 }
 
 /// How long a unit is remembered after its day, in seconds.
@@ -115,6 +148,38 @@ mod tests {
         assert_eq!(holds(&quota, clear), [false, false, true]);
         channel.quota_rules.clear();
         assert!(quota.holds_broadcast(&channel, campaign("d"), today), "nobody counts");
+    }
+
+    /// Windows of 24 hours from the epoch on open at 08:00 there: each pays for its part of the day.
+    #[test]
+    fn a_unit_pays_for_one_window_only() {
+        let window = Window::Seconds(86_400);
+        let rule = QuotaRule { id: "b".into(), unit: Unit::Broadcast, limit: 1, window, basic_share: 0.0 };
+        let channel = Channel { quota_rules: vec![rule], ..shop() };
+        let at = |text: &str| -> Timestamp { text.parse().unwrap() };
+        let campaign = |name: &str| CampaignId::derive("shop", "k", name, Timestamp::UNIX_EPOCH);
+        let early = at("2026-11-21T07:00:00+08:00");
+        let quota = Quota::default().take_broadcast(&channel, campaign("a"), early).unwrap().unwrap();
+        assert!(!quota.holds_broadcast(&channel, campaign("a"), at("2026-11-21T09:00:00+08:00")));
+        let quota = quota.take_broadcast(&channel, campaign("b"), at("2026-11-21T09:00:00+08:00")).unwrap().unwrap();
+        let noon = at("2026-11-21T12:00:00+08:00");
+        assert_eq!(quota.barred_until(&channel, campaign("a"), noon), Some(at("2026-11-22T08:00:00+08:00")));
+        assert_eq!(quota.barred_until(&channel, campaign("b"), noon), None);
+    }
+
+    #[test]
+    fn the_days_of_a_campaign_add_up_over_a_week() {
+        let window = Window::Calendar(Calendar::Week);
+        let rule = QuotaRule { id: "b".into(), unit: Unit::Broadcast, limit: 2, window, basic_share: 0.0 };
+        let channel = Channel { quota_rules: vec![rule], ..shop() };
+        let at = |text: &str| -> Timestamp { text.parse().unwrap() };
+        let campaign = CampaignId::derive("shop", "k", "tea", Timestamp::UNIX_EPOCH);
+        let take = |quota: &Quota, time: &str| quota.take_broadcast(&channel, campaign, at(time)).map(Option::unwrap);
+        let tuesday = take(&Quota::default(), "2026-11-24T12:00:00+08:00").unwrap();
+        let wednesday = take(&tuesday, "2026-11-25T12:00:00+08:00").unwrap();
+        assert_eq!(take(&wednesday, "2026-11-26T12:00:00+08:00"), Err(at("2026-11-30T00:00:00+08:00")));
+        let edges = ["2026-11-26T00:00:00+08:00", "2026-11-30T00:00:00+08:00"];
+        assert_eq!(edges.map(|edge| channel.broadcasts_end_at(at(edge))), [false, true]);
     }
 
     #[test]

@@ -20,6 +20,6 @@ pub use contest::{Contest, Entrant, Field, Win};
 pub use in_flight::{FLIES_SECONDS, LateFlight, is_late};
 pub use plan::{FLIGHT_MAX, Flight, Outlook, SlotPlan};
 pub use progress::{COUNTED, Census, Moment, Progress};
-pub use roster::{Cut, Openids, PIECE_MAX, Piece, Portion, take};
+pub use roster::{Cut, Openids, PIECE_MAX, Piece, Portion, handed_out, take};
 pub use slot::Slot;
 pub use tally::{Account, Closing, RangeTally, SETTLED_SECONDS, Tally, UNTOLD_SECONDS, sum};

@@ -13,7 +13,7 @@ use crate::ids::MessageId;
 use crate::pace::{Supply, Wish, budget};
 use crate::quota::Quota;
 use crate::sweep::in_flight::FLIES_SECONDS;
-use crate::sweep::roster::{Piece, Portion, histogram};
+use crate::sweep::roster::{Piece, Portion, handed_out, histogram};
 use crate::sweep::slot::Slot;
 use crate::time::{Period, plus_milliseconds, plus_seconds};
 
@@ -167,12 +167,13 @@ impl Outlook<'_> {
             .map(|(live, ration)| (offer(live), ration.units))
             .collect();
         let portions = self.portions(budget.units, &limits);
+        let is_first = begins_at == slot.inner(self.channel).opens_at;
         let plan = SlotPlan {
             generation: self.generation,
             slot: slot.period,
             begins_at,
             spacing_microseconds: self.quota.spacing_microseconds(self.channel),
-            at_edge: if begins_at == slot.inner(self.channel).opens_at { self.at_edge(slot) } else { 0 },
+            at_edge: if is_first { self.at_edge(slot, &portions) } else { 0 },
             flight_max: flight_max(self.channel),
             portions,
         };
@@ -204,15 +205,16 @@ impl Outlook<'_> {
     }
 
     /// Calls that may start at the very edge: each holds a unit of the window before too, of which so many are kept back.
-    /// Where a day of broadcasts begins they are of any campaign, so that each has to hold both days.
-    fn at_edge(&self, slot: Slot) -> u32 {
+    /// Where a day of broadcasts begins they are of any campaign that sends, so that each has to hold both days.
+    fn at_edge(&self, slot: Slot, portions: &[Portion]) -> u32 {
         let edge = slot.period.opens_at;
-        let holds = |live: &&Live<'_>| self.quota.holds_broadcast(self.channel, live.id, edge);
-        let sends = |live: &&&Live<'_>| {
-            let offer = live.occurrence.id.offer_id();
-            !self.barred.contains(&offer) && live.occurrence.period.opens_at <= edge && self.left_of(offer) > 0
+        let may_send = |offer: MessageId| {
+            let live = self.lives.iter().find(|live| live.occurrence.id.offer_id() == offer);
+            live.is_some_and(|live| {
+                live.occurrence.period.opens_at <= edge && self.quota.holds_broadcast(self.channel, live.id, edge)
+            })
         };
-        if !slot.opens_at_edge || !self.lives.iter().filter(sends).all(holds) {
+        if !slot.opens_at_edge || !handed_out(self.ranges, portions).into_iter().all(may_send) {
             return 0;
         }
         let rooms = self.quota.rooms_at_edge(self.channel, slot.period.opens_at);

@@ -109,7 +109,10 @@ impl Progress {
             (Some(_), None) => false,
             // Another set of campaigns: what is being made is worthless.
             (Some(building), Some(live)) => building.live != live,
-            (None, None) => moment.closes || self.settles_at().is_some_and(|at| at <= moment.now),
+            (None, None) => {
+                (moment.closes && self.may_be_replaced(moment.now))
+                    || self.settles_at().is_some_and(|at| at <= moment.now)
+            }
             (None, Some(live)) => self.is_stale(live, moment),
         };
         is_due.then(|| self.census(moment))
@@ -131,15 +134,22 @@ impl Progress {
 
     fn is_stale(&self, live: [u8; 8], moment: Moment) -> bool {
         let Some(roster) = self.roster.as_ref().filter(|roster| roster.live == live) else { return true };
-        let age = moment.now.as_second() - roster.began_at.as_second();
         let is_dry = moment.left == 0 && self.handed_out > 0 && self.sends_end.is_none_or(|end| end <= moment.now);
         let is_ready = roster.ready_at.is_some_and(|at| at <= moment.horizon && roster.as_of < at);
-        let are_few = roster.people <= FEW_PEOPLE;
+        let closes = moment.closes && roster.people <= FEW_PEOPLE;
+        is_dry || is_ready || closes || self.is_old(roster, moment.now)
+    }
+
+    /// Whether campaigns that are over are worth a look at everybody: of many people those that end one after the other are
+    /// told of together.
+    fn may_be_replaced(&self, now: Timestamp) -> bool {
+        self.roster.as_ref().is_none_or(|roster| roster.people <= FEW_PEOPLE || self.is_old(roster, now))
+    }
+
+    fn is_old(&self, roster: &Census, now: Timestamp) -> bool {
         // Looking at 8 people costs as much as reading one before a send.
-        let is_cheap = are_few || self.handed_out.saturating_mul(8) >= roster.people;
-        // Of many people ends that come one after the other are told of together.
-        let may_age = if is_cheap || moment.closes { ROSTER_SECONDS } else { ROSTER_MAX_SECONDS };
-        is_dry || is_ready || (are_few && moment.closes) || age >= may_age
+        let is_cheap = roster.people <= FEW_PEOPLE || self.handed_out.saturating_mul(8) >= roster.people;
+        now.as_second() - roster.began_at.as_second() >= if is_cheap { ROSTER_SECONDS } else { ROSTER_MAX_SECONDS }
     }
 
     fn census(&self, moment: Moment) -> Census {
@@ -243,18 +253,23 @@ mod tests {
     #[test]
     fn people_are_looked_at_once_more_when_a_campaign_is_over() {
         let progress = progress();
-        let left = |closes, now: &str| Moment { closes, ..moment(5, now) };
-        let early = left(true, "2026-11-21T10:09:59Z");
-        assert!(progress.next_census(early).is_some(), "looking at few costs nothing");
-        let of_many = Census { people: 1_000_000, ..progress.roster.clone().unwrap() };
-        let progress = Progress { roster: Some(of_many), ..progress };
-        let closing = left(true, "2026-11-21T10:10:00Z");
-        let census = progress.next_census(closing).unwrap();
-        assert_eq!(progress.next_census(left(false, "2026-11-21T10:10:00Z")), None);
-        assert_eq!(progress.next_census(early), None, "together with ends that follow");
-        assert!(progress.next_census(Moment { live: None, ..early }).is_some(), "none follows");
-        let under_way = Progress { building: Some(census), ..progress };
-        assert_eq!(under_way.next_census(closing), None, "one after the other");
+        let closing = |live, now: &str| Moment { live, closes: true, ..moment(5, now) };
+        let (others, none) = (Some([1; 8]), None);
+        let early = "2026-11-21T10:05:00Z";
+        let census = progress.next_census(closing(others, early)).unwrap();
+        assert!(progress.next_census(closing(none, early)).is_some(), "looking at few costs nothing");
+        let under_way = Progress { building: Some(census), ..progress.clone() };
+        assert_eq!(under_way.next_census(closing(others, early)), None, "one after the other");
+        // Looking at many waits for other ends: for ten minutes, or an hour where few of them were sent anything.
+        let roster = Some(Census { people: 1_000_000, ..progress.roster.clone().unwrap() });
+        let sends_end = Some(at("2026-11-21T12:00:00Z"));
+        for (handed_out, soon, late) in [(200_000, "10:09:59", "10:10:00"), (10, "10:59:59", "11:00:00")] {
+            let progress = Progress { roster: roster.clone(), handed_out, sends_end, ..progress.clone() };
+            for live in [others, none] {
+                let at = |time: &str| progress.next_census(closing(live, &format!("2026-11-21T{time}Z")));
+                assert!(at(soon).is_none() && at(late).is_some(), "{soon} {live:?}");
+            }
+        }
     }
 
     #[test]

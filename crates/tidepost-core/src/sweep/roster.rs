@@ -102,6 +102,27 @@ pub fn take(pieces: &mut [Piece], portion: &Portion) -> Vec<Cut> {
     cuts
 }
 
+/// The occurrences of whose people some are handed out, the best first.
+#[must_use]
+pub fn handed_out(ranges: &[&[Piece]], portions: &[Portion]) -> Vec<MessageId> {
+    let of_range = |(pieces, portion): (&&[Piece], &Portion)| {
+        let mut after = pieces.to_vec();
+        take(&mut after, portion);
+        let is_taken = |(before, after): &(&Piece, Piece)| before.taken < after.taken;
+        let taken = pieces.iter().zip(after).filter(is_taken);
+        taken.map(|(piece, _)| (piece.rank, piece.offer)).collect::<Vec<_>>()
+    };
+    let mut all: Vec<(Rank, MessageId)> = ranges.iter().zip(portions).flat_map(of_range).collect();
+    all.sort_by(|(a, _), (b, _)| b.cmp(a));
+    let mut offers: Vec<MessageId> = Vec::new();
+    for (_, offer) in all {
+        if !offers.contains(&offer) {
+            offers.push(offer);
+        }
+    }
+    offers
+}
+
 /// How many people are left, by business line and rank; `limit` says how many of a campaign count at the most.
 #[must_use]
 pub fn histogram(pieces: &[Piece], mut limit: impl FnMut(MessageId, u64) -> u64) -> Histogram {

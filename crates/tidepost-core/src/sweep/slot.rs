@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::channel::Channel;
-use crate::time::{Period, fixed_period, plus_milliseconds};
+use crate::time::{Calendar, Period, calendar_period, fixed_period, plus_milliseconds};
 
 /// Slots end at full minutes at the latest, in seconds.
 const SLOT_SECONDS: u32 = 60;
@@ -68,7 +68,9 @@ impl Slot {
 
 fn windows(channel: &Channel, zone: &TimeZone, now: Timestamp) -> impl Iterator<Item = Period> {
     let around = channel.quota_rules.iter().map(move |rule| rule.window.around(zone, now));
-    around.filter(|window| window.length_seconds() >= WINDOW_MIN_SECONDS)
+    // A broadcast's unit pays for one day, whatever the window.
+    let day = channel.counts_broadcasts().then(|| calendar_period(Calendar::Day, zone, now));
+    around.chain(day).filter(|window| window.length_seconds() >= WINDOW_MIN_SECONDS)
 }
 
 #[cfg(test)]

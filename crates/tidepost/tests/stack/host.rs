@@ -106,7 +106,11 @@ async fn a_data_folder_has_one_stack() {
     assert!(matches!(refused, StackError::InUse { .. }), "{refused}");
     let key = stack.admin_key().clone();
     stack.stop().await;
-    let again = Stack::start(options).await.unwrap();
+    // A process that another test is just starting holds all open files for a moment, this folder's lock too.
+    let started = tokio::sync::OnceCell::new();
+    let start = || Stack::start(options.clone());
+    until("the folder is free", async || started.get_or_try_init(start).await.is_ok()).await;
+    let again = started.into_inner().unwrap();
     assert!(*again.admin_key() == key && !again.first_key.is_new);
     again.stop().await;
 }
