@@ -24,6 +24,8 @@ from http_client import until
 from recorder import Recorder
 
 FUNCTIONS = ["admin", "callback", "dispatch", "enqueue", "metrics", "release", "report", "sweep"]
+# The one that is made with a fixed address alone, at the end of the run.
+TOKENS = "tokens"
 STACK = "tidepost"
 SECRETS = {"secret": suite.SECRET, "token": suite.TOKEN, "aes_key": suite.AES_KEY}
 EMBEDDED_ADMIN_KEY = "an-admin-key-for-the-embedded-stack-only"
@@ -103,7 +105,7 @@ class Deployed:
         self.deploy(VERSIONS[0])
         self.made = self.stack.resources()
         self.physical = {logical: physical for logical, _, physical in self.made}
-        self.schedules = 0
+        self.orders = []
 
     def store_secrets(self):
         """One of a channel's secrets in Secrets Manager, the others in SSM."""
@@ -181,11 +183,10 @@ class Deployed:
 
     def order(self, campaign, command):
         """The example of infra/: a schedule of EventBridge that tells the functions what to do with a campaign, once."""
-        self.schedules += 1
         at = (datetime.now(timezone.utc) + timedelta(seconds=5)).strftime("at(%Y-%m-%dT%H:%M:%S)")
-        aws.Stack(self.emulator, f"{STACK}-order-{self.schedules}", "infra/campaign-schedule.yaml").deploy(
-            {"Tidepost": STACK, "CampaignId": campaign, "Command": command, "ScheduleExpression": at, "TimeZone": "UTC"}
-        )
+        stack = aws.Stack(self.emulator, f"{STACK}-order-{len(self.orders) + 1}", "infra/campaign-schedule.yaml")
+        stack.deploy({"Tidepost": STACK, "CampaignId": campaign, "Command": command, "ScheduleExpression": at, "TimeZone": "UTC"})
+        self.orders.append(stack.resources())
 
     def only_here(self):
         """What the embedded stack has no part for."""
@@ -201,13 +202,59 @@ class Deployed:
         found = until("the order that cannot be carried out is kept", letter, 300)
         assert found["requestPayload"] == order, found
         say("emulator: an order for a campaign that is unknown was tried again and then kept")
-        revoke = {"match": {"path": "/wxaapi/newtmpl/gettemplate", "times": 1}, "fault": {"kind": "revoke_token"}}
-        suite.Http(self.simulators).ok("POST", "/sim/wechat/faults", revoke)
-        sync = self.client("scheduler").get_schedule(Name=f"{STACK}-template-sync")["Target"]
-        answer = functions.invoke(FunctionName=f"{STACK}-release", Payload=sync["Input"])
-        assert "FunctionError" not in answer, answer["Payload"].read()
+        self.revoke()
+        self.as_scheduled("template-sync")
         say("emulator: the daily schedule's own input synced the templates, with a new token")
         self.change_a_parameter()
+        self.fix_the_address()
+        self.watch()
+
+    def revoke(self):
+        """The next call that asks for the account's templates finds its token taken back."""
+        fault = {"match": {"path": "/wxaapi/newtmpl/gettemplate", "times": 1}, "fault": {"kind": "revoke_token"}}
+        suite.Http(self.simulators).ok("POST", "/sim/wechat/faults", fault)
+
+    def as_scheduled(self, schedule, ends_well=True):
+        """Invokes what a schedule invokes, with the schedule's own input."""
+        target = self.client("scheduler").get_schedule(Name=f"{STACK}-{schedule}")["Target"]
+        answer = self.client("lambda").invoke(FunctionName=target["Arn"], Payload=target["Input"])
+        assert ("FunctionError" not in answer) == ends_well, f"{schedule}: {answer['Payload'].read()}"
+
+    def fix_the_address(self):
+        """With a fixed address nobody but tokens fetches: a sync whose token is taken back fails until tokens has run."""
+        self.deploy(FixedEgress="true")
+        self.revoke()
+        self.as_scheduled("template-sync", ends_well=False)
+        self.as_scheduled("tokens")
+        self.as_scheduled("template-sync")
+        self.made = self.stack.resources()
+        say("emulator: with FixedEgress a token that was taken back was fetched again by tokens, and by no other function")
+
+    def watch(self):
+        """What people look at: every queue, function and table that it names is there, and the dashboard can be read."""
+        stack = aws.Stack(self.emulator, f"{STACK}-watch", "infra/watch.yaml")
+        aws.without_sums(stack.template)
+        stack.deploy({"Tidepost": STACK, "TableName": self.physical["Table"], "FixedEgress": "true"})
+        self.made += stack.resources()
+        watch = self.client("cloudwatch")
+        alarms = watch.get_paginator("describe_alarms").paginate().build_full_result()["MetricAlarms"]
+        page = json.loads(watch.get_dashboard(DashboardName=STACK)["DashboardBody"])
+        shown = {arn for widget in page["widgets"] for arn in widget["properties"].get("alarms", [])}
+        of_people = {alarm["AlarmArn"] for alarm in alarms if alarm["AlarmActions"]}
+        assert shown == of_people, f"the dashboard lists {shown}, and people are told by {of_people}"
+        series = [line for widget in page["widgets"] for line in widget["properties"].get("metrics", [])]
+        named = {(one["Name"], one["Value"]) for alarm in alarms for one in alarm["Dimensions"]}
+        named |= {pair for line in series for pair in zip(line[2::2], line[3::2])}
+        missing = named - self.what_is_there()
+        assert not missing, f"alarms and dashboard name what is not there: {sorted(missing)}"
+        say(f"emulator: {len(shown)} alarms for people and {len(series)} series of the dashboard name {len(named)} things, all there")
+
+    def what_is_there(self):
+        """Names of what was deployed, as dimensions of metrics."""
+        kinds = {"AWS::SQS::Queue": "QueueName", "AWS::Lambda::Function": "FunctionName", "AWS::DynamoDB::Table": "TableName"}
+        there = {(kinds[kind], policies.name_of(physical)) for _, kind, physical in self.made if kind in kinds}
+        stages = {("stage", self.live()["Environment"]["Variables"]["TIDEPOST_STAGE"])}
+        return there | stages | {("service", name) for name in [*FUNCTIONS, TOKENS]}
 
     def report(self):
         """What was made, what ran, and whether every policy is exactly what was used."""
@@ -224,8 +271,10 @@ class Deployed:
         logical_of = {policies.name_of(physical): logical for logical, kind, physical in self.made if kind in policies.KINDS}
         problems, unseen = [f"the emulator denied {call}" for call in sorted(set(self.recorder.denied))], []
         problems += [f"{count} calls of {target} came from no function" for target, count in sorted(self.recorder.unknown.items())]
+        for stack in (self.made, *self.orders):
+            problems += self.schedules(stack)
         say("\nwhat each function asked of AWS")
-        for name in FUNCTIONS:
+        for name in [*FUNCTIONS, TOKENS]:
             calls = {(action, resource): count for (function, action, resource), count in self.recorder.calls.items() if function == f"{STACK}-{name}"}
             if not calls:
                 problems.append(f"{name} never ran")
@@ -241,6 +290,13 @@ class Deployed:
                 say(f"  {name:9} {action} on {resource}: {reason}")
         say("  every function: " + ", ".join(sorted(policies.BY_LAMBDA)) + ": Lambda itself, for logs and traces")
         return problems
+
+    def schedules(self, made):
+        """Whether the role of a stack's schedules is exactly what they need: the emulator itself asks for no role there."""
+        names = [policies.name_of(physical) for _, kind, physical in made if kind == "AWS::Scheduler::Schedule"]
+        targets = [self.client("scheduler").get_schedule(Name=name)["Target"] for name in names]
+        (role,) = {target["RoleArn"].rsplit("/", 1)[-1] for target in targets}
+        return policies.schedules(policies.allowed(self.client("iam"), role), targets)
 
     def tell_errors(self):
         """What the functions logged, and what IAM denied, where something went wrong."""
