@@ -95,13 +95,20 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def stripped(program, folder):
+def unpacked(zipped, folder):
+    """The one program of the zip that `cargo lambda build` made, as Lambda would unpack it."""
+    with zipfile.ZipFile(zipped) as archive:
+        (packed,) = archive.infolist()
+        assert packed.filename == "bootstrap" and packed.external_attr >> 16 & 0o111, f"{packed} is nothing that Lambda starts"
+        return Path(archive.extract(packed, folder))
+
+
+def stripped(program):
     """The program without its symbols, where that can be had: they are most of a debug build."""
     strip = shutil.which("strip")
-    if not strip:
-        return program
-    subprocess.run([strip, "-o", folder / "bootstrap", program], check=True)
-    return folder / "bootstrap"
+    if strip:
+        subprocess.run([strip, program], check=True)
+    return program
 
 
 def package(bootstrap, note):
