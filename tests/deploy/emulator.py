@@ -26,7 +26,10 @@ ROOT = Path(__file__).resolve().parents[2]
 CANNOT = {
     "AWS::CodeDeploy": "the callback's canary: its alias moves at once; the alarms that would stop it are made",
     "arm64": "functions run as processes of this machine's own architecture",
-    "AWS::Scheduler RetryPolicy, cold starts, memory limits, throttling of accounts": "not imitated",
+    "AWS::Scheduler RetryPolicy, FlexibleTimeWindow, ScheduleExpressionTimezone": "not imitated: schedules fire once, in UTC, up to "
+    "10 s late",
+    "AWS::Scheduler RoleArn": "no role is asked for: those of schedules are compared with what their targets need",
+    "cold starts, memory limits, throttling of accounts": "not imitated",
     "AWS::CloudWatch alarms on EMF metrics": "are made and never go off: log lines do not become metrics",
     "parameters as numbers": "a mapping's maximum concurrency is put in as the parameter's default",
     "function URLs with IAM": "takes WeChat's `signature` for AWS's own: callbacks come in its root user's name",
