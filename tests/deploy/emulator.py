@@ -26,8 +26,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CANNOT = {
     "AWS::CodeDeploy": "the callback's canary: its alias moves at once; the alarms that would stop it are made",
     "arm64": "functions run as processes of this machine's own architecture",
-    "AWS::Scheduler RetryPolicy, FlexibleTimeWindow, ScheduleExpressionTimezone": "not imitated: schedules fire once, in UTC, up to "
-    "10 s late",
+    "AWS::Scheduler RetryPolicy, FlexibleTimeWindow, ScheduleExpressionTimezone": "not imitated: schedules fire once, "
+    "in UTC, up to 10 s late",
     "AWS::Scheduler RoleArn": "no role is asked for: those of schedules are compared with what their targets need",
     "cold starts, memory limits, throttling of accounts": "not imitated",
     "AWS::CloudWatch alarms on EMF metrics": "are made and never go off: log lines do not become metrics",
@@ -35,10 +35,10 @@ CANNOT = {
     "function URLs with IAM": "takes WeChat's `signature` for AWS's own: callbacks come in its root user's name",
     "sqs:…Batch": "are taken for actions of their own; here those who may send one may send a batch too, as in AWS",
     "updates": "it ends functions in the middle of an invocation, where AWS lets them finish: harsher, and so it stays",
-    "AWS::EC2::EIP, AWS::EC2::NatGateway": "it has no such resources: the fixed address, its gateway and the route to that are left "
-    "out, with the output EgressAddress; the rest of the network is made, and tokens calls from this machine like all functions",
-    "AWS::CloudWatch::Alarm with Metrics": "sums are refused: FunctionErrors, HttpFailures and FunctionThrottles are left out, and "
-    "taken off the dashboard's list of alarms",
+    "AWS::EC2::EIP, AWS::EC2::NatGateway": "it has no such resources: the fixed address, its gateway and the route to that are "
+    "left out, with the output EgressAddress; the rest of the network is made, and tokens calls from this machine as all do",
+    "AWS::CloudWatch::Alarm with Metrics": "sums are refused: FunctionErrors, HttpFailures and FunctionThrottles are left out, "
+    "and taken off the dashboard's list of alarms",
     "AWS::Logs::MetricFilter": "are made and count nothing",
     "AWS::SNS::Subscription": "Email stays empty: nobody could confirm it",
     "X-Ray": "traces are switched on and go nowhere",

@@ -82,7 +82,7 @@ def is_by_lambda(function, action, logical):
 
 
 def schedules(pairs, targets):
-    """Problems where the role of schedules may do anything but invoke their targets and keep what failed, or may not do that."""
+    """Problems where the role of schedules may do more than invoke their targets and keep what failed, or may not do that."""
     wanted = {("lambda:InvokeFunction", target["Arn"]) for target in targets}
     wanted |= {("sqs:SendMessage", target["DeadLetterConfig"]["Arn"]) for target in targets if "DeadLetterConfig" in target}
     problems = [f"a schedule's role may not {action} on {arn}" for action, arn in sorted(wanted - pairs)]

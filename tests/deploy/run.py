@@ -191,7 +191,8 @@ class Deployed:
         """The example of infra/: a schedule of EventBridge that tells the functions what to do with a campaign, once."""
         at = (datetime.now(timezone.utc) + timedelta(seconds=5)).strftime("at(%Y-%m-%dT%H:%M:%S)")
         stack = aws.Stack(self.emulator, f"{STACK}-order-{len(self.orders) + 1}", "infra/campaign-schedule.yaml")
-        stack.deploy({"Tidepost": STACK, "CampaignId": campaign, "Command": command, "ScheduleExpression": at, "TimeZone": "UTC"})
+        when = {"ScheduleExpression": at, "TimeZone": "UTC"}
+        stack.deploy({"Tidepost": STACK, "CampaignId": campaign, "Command": command, **when})
         self.orders.append(stack.resources())
 
     def only_here(self):
@@ -253,7 +254,7 @@ class Deployed:
         named |= {pair for line in series for pair in zip(line[2::2], line[3::2])}
         missing = named - self.what_is_there()
         assert not missing, f"alarms and dashboard name what is not there: {sorted(missing)}"
-        say(f"emulator: {len(shown)} alarms for people and {len(series)} series of the dashboard name {len(named)} things, all there")
+        say(f"emulator: {len(shown)} alarms for people and {len(series)} series of the dashboard name what is there, all of it")
 
     def what_is_there(self):
         """Names of what was deployed, as dimensions of metrics."""

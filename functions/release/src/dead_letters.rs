@@ -11,8 +11,8 @@ use crate::recovery::end;
 /// Looks at the queue of dead letters in one tick at the most, 10 letters each.
 const LOOKS_MAX: usize = 10;
 
-/// Ends the messages of dead letters that are past their deadline, and deletes the letters of messages that are over. Letters that
-/// this version cannot read stay for the one that can.
+/// Ends the messages of dead letters that are past their deadline, and deletes the letters of messages that are over. Letters
+/// that this version cannot read stay for the one that can.
 pub async fn settle(app: &App) -> Result<(), String> {
     let mut unreadable = 0;
     let mut failed = Vec::new();

@@ -17,8 +17,8 @@ const KEPT_MIN_MILLISECONDS: i64 = 240_000;
 /// The longest, in seconds: a tick that comes later does not tell of it.
 const KEPT_MAX_SECONDS: i64 = 3_600;
 
-/// How long a window that closed is remembered, by how long it was open, both in milliseconds: so that few of each rule are, and
-/// those that count most outlive a release that does not run for a while.
+/// How long a window that closed is remembered, by how long it was open, both in milliseconds: so that few of each rule are,
+/// and those that count most outlive a release that does not run for a while.
 pub(super) fn kept_milliseconds(open_milliseconds: i64) -> i64 {
     open_milliseconds.clamp(KEPT_MIN_MILLISECONDS, KEPT_MAX_SECONDS * 1_000)
 }

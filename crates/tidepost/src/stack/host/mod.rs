@@ -90,8 +90,8 @@ pub struct Host {
 }
 
 impl Host {
-    /// Starts the pumps, the schedules, the HTTP front and, at `lambda`, invocations by hand. `settings` are those of the queue of
-    /// single messages.
+    /// Starts the pumps, the schedules, the HTTP front and, at `lambda`, invocations by hand. `settings` are those of the queue
+    /// of single messages.
     #[must_use]
     pub fn start(
         app: App,
