@@ -19,6 +19,8 @@ BY_LAMBDA_ON = {
     ("enqueue", "OrderDeadLetters"): "where Lambda keeps events that failed",
 }
 POLLER_ACTIONS = {"sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"}
+# What Lambda asks for in the name of a function in a network; interfaces have no names before they are there.
+BY_NETWORK = {"ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:DescribeNetworkInterfaces"}
 # What a run at any hour cannot bring about.
 NOT_NOW = {
     ("metrics", "dynamodb:DeleteItem"): "only when an hour that was added up gets a receipt late",
@@ -43,7 +45,8 @@ def allowed(iam, role_name):
                     continue
                 assert "*" not in action, f"{role_name}: {action}"
                 for resource in as_list(statement["Resource"]):
-                    assert resource != "*" or action.startswith("xray:"), f"{role_name}: {action} on everything"
+                    is_nameless = action.startswith("xray:") or action in BY_NETWORK
+                    assert resource != "*" or is_nameless, f"{role_name}: {action} on everything"
                     # A statement for secrets of two stores: each store's action means its own resources.
                     if resource == "*" or resource.split(":")[2] == action.split(":")[0]:
                         pairs.add((action, resource))
@@ -70,10 +73,20 @@ def resource_of(arn):
 def is_by_lambda(function, action, logical):
     if action in BY_LAMBDA:
         return BY_LAMBDA[action]
+    if function == "tokens" and action in BY_NETWORK:
+        return "Lambda puts the function into its network"
     if (function, logical) not in BY_LAMBDA_ON:
         return None
     is_keeping = function == "enqueue" and action == "sqs:SendMessage"
     return BY_LAMBDA_ON[function, logical] if is_keeping or action in POLLER_ACTIONS else None
+
+
+def schedules(pairs, targets):
+    """Problems where the role of schedules may do more than invoke their targets and keep what failed, or may not do that."""
+    wanted = {("lambda:InvokeFunction", target["Arn"]) for target in targets}
+    wanted |= {("sqs:SendMessage", target["DeadLetterConfig"]["Arn"]) for target in targets if "DeadLetterConfig" in target}
+    problems = [f"a schedule's role may not {action} on {arn}" for action, arn in sorted(wanted - pairs)]
+    return problems + [f"a schedule's role may {action} on {arn}, which none needs" for action, arn in sorted(pairs - wanted)]
 
 
 def compare(function, pairs, calls, logical_of):

@@ -1,6 +1,6 @@
 """Deploys the template to an AWS emulator and runs the suite there and on the embedded stack; both must give the same.
 
-    python run.py --bootstrap target/debug/bootstrap --tidepost target/debug/tidepost --folder target/deploy
+    python run.py --zip target/lambda-of-tests/bootstrap/bootstrap.zip --tidepost target/debug/tidepost --folder target/deploy
 
 Prints what was made, which functions ran, each result, and what every function was seen to ask of AWS.
 """
@@ -24,6 +24,8 @@ from http_client import until
 from recorder import Recorder
 
 FUNCTIONS = ["admin", "callback", "dispatch", "enqueue", "metrics", "release", "report", "sweep"]
+# The one that is made with a fixed address alone, at the end of the run.
+TOKENS = "tokens"
 STACK = "tidepost"
 SECRETS = {"secret": suite.SECRET, "token": suite.TOKEN, "aes_key": suite.AES_KEY}
 EMBEDDED_ADMIN_KEY = "an-admin-key-for-the-embedded-stack-only"
@@ -75,11 +77,17 @@ class Embedded:
             sqs=sqs,
             queue_url=lambda name: sqs.get_queue_url(QueueName=f"tidepost-{name}")["QueueUrl"],
             command=command(self.program, self.ready["api"], EMBEDDED_ADMIN_KEY),
-            # There is no EventBridge: the campaign is started by the API.
-            start=lambda shop, campaign: shop.admin.ok("POST", f"/v1/campaigns/{campaign}/start"),
+            start=lambda shop, campaign: self.order(campaign, "start"),
             # Functions in one process are not replaced one by one; the crash tests kill the whole host instead.
             update=lambda: None,
         )
+
+    def order(self, campaign, command):
+        """There is no EventBridge, and no clock for it to wait for: what it would hand over is handed over."""
+        schedule = aws.read("infra/campaign-schedule.yaml")["Resources"]["Schedule"]["Properties"]
+        event = schedule["Target"]["Input"]["Fn::Sub"].replace("${CampaignId}", campaign).replace("${Command}", command)
+        functions = aws.client("lambda", self.ready["lambda"])
+        functions.invoke(FunctionName="tidepost-enqueue", InvocationType="Event", Payload=event)
 
     def stop(self):
         self.process.terminate()
@@ -89,8 +97,8 @@ class Embedded:
 class Deployed:
     """The template on the emulator."""
 
-    def __init__(self, bootstrap, program, folder, simulators):
-        self.bootstrap = aws.stripped(bootstrap, folder)
+    def __init__(self, zipped, program, folder, simulators):
+        self.bootstrap = aws.stripped(aws.unpacked(zipped, folder))
         self.program = program
         self.emulator = aws.Emulator(folder)
         self.simulators = simulators
@@ -103,7 +111,7 @@ class Deployed:
         self.deploy(VERSIONS[0])
         self.made = self.stack.resources()
         self.physical = {logical: physical for logical, _, physical in self.made}
-        self.schedules = 0
+        self.orders = []
 
     def store_secrets(self):
         """One of a channel's secrets in Secrets Manager, the others in SSM."""
@@ -181,11 +189,11 @@ class Deployed:
 
     def order(self, campaign, command):
         """The example of infra/: a schedule of EventBridge that tells the functions what to do with a campaign, once."""
-        self.schedules += 1
         at = (datetime.now(timezone.utc) + timedelta(seconds=5)).strftime("at(%Y-%m-%dT%H:%M:%S)")
-        aws.Stack(self.emulator, f"{STACK}-order-{self.schedules}", "infra/campaign-schedule.yaml").deploy(
-            {"Tidepost": STACK, "CampaignId": campaign, "Command": command, "ScheduleExpression": at, "TimeZone": "UTC"}
-        )
+        stack = aws.Stack(self.emulator, f"{STACK}-order-{len(self.orders) + 1}", "infra/campaign-schedule.yaml")
+        when = {"ScheduleExpression": at, "TimeZone": "UTC"}
+        stack.deploy({"Tidepost": STACK, "CampaignId": campaign, "Command": command, **when})
+        self.orders.append(stack.resources())
 
     def only_here(self):
         """What the embedded stack has no part for."""
@@ -201,13 +209,59 @@ class Deployed:
         found = until("the order that cannot be carried out is kept", letter, 300)
         assert found["requestPayload"] == order, found
         say("emulator: an order for a campaign that is unknown was tried again and then kept")
-        revoke = {"match": {"path": "/wxaapi/newtmpl/gettemplate", "times": 1}, "fault": {"kind": "revoke_token"}}
-        suite.Http(self.simulators).ok("POST", "/sim/wechat/faults", revoke)
-        sync = self.client("scheduler").get_schedule(Name=f"{STACK}-template-sync")["Target"]
-        answer = functions.invoke(FunctionName=f"{STACK}-release", Payload=sync["Input"])
-        assert "FunctionError" not in answer, answer["Payload"].read()
+        self.revoke()
+        self.as_scheduled("template-sync")
         say("emulator: the daily schedule's own input synced the templates, with a new token")
         self.change_a_parameter()
+        self.fix_the_address()
+        self.watch()
+
+    def revoke(self):
+        """The next call that asks for the account's templates finds its token taken back."""
+        fault = {"match": {"path": "/wxaapi/newtmpl/gettemplate", "times": 1}, "fault": {"kind": "revoke_token"}}
+        suite.Http(self.simulators).ok("POST", "/sim/wechat/faults", fault)
+
+    def as_scheduled(self, schedule, ends_well=True):
+        """Invokes what a schedule invokes, with the schedule's own input."""
+        target = self.client("scheduler").get_schedule(Name=f"{STACK}-{schedule}")["Target"]
+        answer = self.client("lambda").invoke(FunctionName=target["Arn"], Payload=target["Input"])
+        assert ("FunctionError" not in answer) == ends_well, f"{schedule}: {answer['Payload'].read()}"
+
+    def fix_the_address(self):
+        """With a fixed address nobody but tokens fetches: a sync whose token is taken back fails until tokens has run."""
+        self.deploy(FixedEgress="true")
+        self.revoke()
+        self.as_scheduled("template-sync", ends_well=False)
+        self.as_scheduled("tokens")
+        self.as_scheduled("template-sync")
+        self.made = self.stack.resources()
+        say("emulator: with FixedEgress a token that was taken back was fetched again by tokens, and by no other function")
+
+    def watch(self):
+        """What people look at: every queue, function and table that it names is there, and the dashboard can be read."""
+        stack = aws.Stack(self.emulator, f"{STACK}-watch", "infra/watch.yaml")
+        aws.without_sums(stack.template)
+        stack.deploy({"Tidepost": STACK, "TableName": self.physical["Table"], "FixedEgress": "true"})
+        self.made += stack.resources()
+        watch = self.client("cloudwatch")
+        alarms = watch.get_paginator("describe_alarms").paginate().build_full_result()["MetricAlarms"]
+        page = json.loads(watch.get_dashboard(DashboardName=STACK)["DashboardBody"])
+        shown = {arn for widget in page["widgets"] for arn in widget["properties"].get("alarms", [])}
+        of_people = {alarm["AlarmArn"] for alarm in alarms if alarm["AlarmActions"]}
+        assert shown == of_people, f"the dashboard lists {shown}, and people are told by {of_people}"
+        series = [line for widget in page["widgets"] for line in widget["properties"].get("metrics", [])]
+        named = {(one["Name"], one["Value"]) for alarm in alarms for one in alarm["Dimensions"]}
+        named |= {pair for line in series for pair in zip(line[2::2], line[3::2])}
+        missing = named - self.what_is_there()
+        assert not missing, f"alarms and dashboard name what is not there: {sorted(missing)}"
+        say(f"emulator: {len(shown)} alarms for people and {len(series)} series of the dashboard name what is there, all of it")
+
+    def what_is_there(self):
+        """Names of what was deployed, as dimensions of metrics."""
+        kinds = {"AWS::SQS::Queue": "QueueName", "AWS::Lambda::Function": "FunctionName", "AWS::DynamoDB::Table": "TableName"}
+        there = {(kinds[kind], policies.name_of(physical)) for _, kind, physical in self.made if kind in kinds}
+        stages = {("stage", self.live()["Environment"]["Variables"]["TIDEPOST_STAGE"])}
+        return there | stages | {("service", name) for name in [*FUNCTIONS, TOKENS]}
 
     def report(self):
         """What was made, what ran, and whether every policy is exactly what was used."""
@@ -224,8 +278,10 @@ class Deployed:
         logical_of = {policies.name_of(physical): logical for logical, kind, physical in self.made if kind in policies.KINDS}
         problems, unseen = [f"the emulator denied {call}" for call in sorted(set(self.recorder.denied))], []
         problems += [f"{count} calls of {target} came from no function" for target, count in sorted(self.recorder.unknown.items())]
+        for stack in (self.made, *self.orders):
+            problems += self.schedules(stack)
         say("\nwhat each function asked of AWS")
-        for name in FUNCTIONS:
+        for name in [*FUNCTIONS, TOKENS]:
             calls = {(action, resource): count for (function, action, resource), count in self.recorder.calls.items() if function == f"{STACK}-{name}"}
             if not calls:
                 problems.append(f"{name} never ran")
@@ -241,6 +297,13 @@ class Deployed:
                 say(f"  {name:9} {action} on {resource}: {reason}")
         say("  every function: " + ", ".join(sorted(policies.BY_LAMBDA)) + ": Lambda itself, for logs and traces")
         return problems
+
+    def schedules(self, made):
+        """Whether the role of a stack's schedules is exactly what they need: the emulator itself asks for no role there."""
+        names = [policies.name_of(physical) for _, kind, physical in made if kind == "AWS::Scheduler::Schedule"]
+        targets = [self.client("scheduler").get_schedule(Name=name)["Target"] for name in names]
+        (role,) = {target["RoleArn"].rsplit("/", 1)[-1] for target in targets}
+        return policies.schedules(policies.allowed(self.client("iam"), role), targets)
 
     def tell_errors(self):
         """What the functions logged, and what IAM denied, where something went wrong."""
@@ -258,7 +321,7 @@ class Deployed:
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--bootstrap", type=Path, required=True)
+    parser.add_argument("--zip", type=Path, required=True)
     parser.add_argument("--tidepost", type=Path, required=True)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--only", choices=["embedded", "emulator"])
@@ -275,7 +338,7 @@ def main():
             if args.only != "emulator":
                 running["embedded"] = pool.submit(suite.run, embedded.target(), say)
             if args.only != "embedded":
-                deployed = Deployed(args.bootstrap, args.tidepost, args.folder, embedded.ready["simulators"])
+                deployed = Deployed(args.zip, args.tidepost, args.folder, embedded.ready["simulators"])
                 running["emulator"] = pool.submit(suite.run, deployed.target(), say)
             for name, run in running.items():
                 results[name] = run.result()

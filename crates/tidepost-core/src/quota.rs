@@ -18,7 +18,7 @@ use crate::reason::{Reason, ReasonCode};
 use crate::reply::QuotaPeriod;
 use crate::time::{Calendar, Period, fixed_period, plus_milliseconds, plus_seconds};
 
-pub use closing::{Closing, Waiting};
+pub use closing::{Closing, Told, Waiting};
 
 /// Leases that may be open at once on a channel; a debit beyond them is made without an entry.
 pub const LEASES_MAX: usize = 64;
@@ -451,8 +451,11 @@ impl Quota {
     /// under.
     fn forget(&mut self, channel: &Channel, now: Timestamp) {
         let skew = i64::from(channel.skew_milliseconds);
-        let kept_milliseconds = closing::CLOSED_KEPT_MILLISECONDS.max(2 * (channel.closing_band_milliseconds() + skew));
-        self.windows.retain(|taken| taken.closes_at * 1_000 + kept_milliseconds > now.as_millisecond());
+        let counted_milliseconds = 2 * (channel.closing_band_milliseconds() + skew);
+        self.windows.retain(|taken| {
+            let kept_milliseconds = closing::kept_milliseconds((taken.closes_at - taken.opens_at) * 1_000);
+            taken.closes_at * 1_000 + kept_milliseconds.max(counted_milliseconds) > now.as_millisecond()
+        });
         self.leases.retain(|lease| lease.use_by + skew > now.as_millisecond());
     }
 

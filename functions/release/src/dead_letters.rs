@@ -11,7 +11,8 @@ use crate::recovery::end;
 /// Looks at the queue of dead letters in one tick at the most, 10 letters each.
 const LOOKS_MAX: usize = 10;
 
-/// Ends the messages of dead letters that are past their deadline, and deletes the letters of messages that are over.
+/// Ends the messages of dead letters that are past their deadline, and deletes the letters of messages that are over. Letters
+/// that this version cannot read stay for the one that can.
 pub async fn settle(app: &App) -> Result<(), String> {
     let mut unreadable = 0;
     let mut failed = Vec::new();
@@ -28,7 +29,8 @@ pub async fn settle(app: &App) -> Result<(), String> {
         }
     }
     if unreadable > 0 {
-        tracing::error!(unreadable, "dead letters cannot be read; look at them with `tidepost dlq list`");
+        // Not to be deleted: a newer version that was rolled back may have written them, and reads them when it is back.
+        tracing::error!(unreadable, "dead letters cannot be read by this version");
     }
     if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
 }

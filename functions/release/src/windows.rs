@@ -5,41 +5,78 @@ use tidepost_core::campaign::Pace;
 use tidepost_core::channel::Channel;
 use tidepost_core::ids::{CampaignId, MessageId};
 use tidepost_core::pace::open_seconds;
-use tidepost_core::quota::{Closing, Quota, Waiting};
+use tidepost_core::quota::{Closing, Quota, Told, Waiting};
 use tidepost_core::time::{Period, fixed_period, plus_milliseconds, plus_seconds};
 use tidepost_io::app::App;
 use tidepost_io::campaigns::CampaignRow;
 use tidepost_io::emf::{self, Metric};
-use tidepost_io::store::StoreError;
+use tidepost_io::store::{Key, StoreError};
 use tidepost_io::sweeps::RangeState;
 
 /// How often a tick comes, in seconds.
 const TICK_SECONDS: u32 = 60;
 
-/// Notes what became of the windows that closed in the minute before the last full one: by now their last calls are through,
-/// and what these did not use was given back. Each minute has one tick, so each window is noted once.
+fn told_key() -> Key {
+    Key::new("S", "windows told")
+}
+
+/// Notes what became of the windows that closed until the last full minute but one: by now their last calls are through, and
+/// what these did not use was given back. Each is noted once, where its own tick did not come by the next, within the hour.
 pub async fn note_closed(app: &App) -> Result<(), String> {
-    let until = plus_seconds(fixed_period(TICK_SECONDS, app.clock.now()).opens_at, -i64::from(TICK_SECONDS));
+    let now = app.clock.now();
+    let until = plus_seconds(fixed_period(TICK_SECONDS, now).opens_at, -i64::from(TICK_SECONDS));
     let channels = app.store.channels().await.map_err(|error| error.to_string())?;
-    let mut failed = Vec::new();
+    let told: Option<Told> = app.store.glance(&told_key()).await.map_err(|error| error.to_string())?;
+    let told = told.unwrap_or_else(|| Told::until(plus_seconds(until, -i64::from(TICK_SECONDS))));
+    let (mut noted, mut behind, mut failed) = (0, Vec::new(), Vec::new());
     for (id, channel) in &channels {
-        failed.extend(note_of(app, id, channel, until).await.err().map(|error| format!("windows of {id}: {error}")));
+        match note_of(app, id, channel, Span { from: told.since(id, now), until, now }).await {
+            Ok(closings) => noted += closings,
+            Err(error) => {
+                behind.push(id.as_str());
+                failed.push(format!("windows of {id}: {error}"));
+            }
+        }
+    }
+    // Written only where it says something new: most minutes of a channel with windows of an hour close none.
+    if noted > 0 || !behind.is_empty() {
+        let told = told.advanced(until, &behind, now);
+        failed.extend(app.store.put(&told_key(), &told, None).await.err().map(|error| error.to_string()));
     }
     if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
 }
 
-async fn note_of(app: &App, id: &str, channel: &Channel, until: Timestamp) -> Result<(), StoreError> {
-    let from = plus_seconds(until, -i64::from(TICK_SECONDS));
-    if Quota::default().closings(channel, from, until).is_empty() {
-        return Ok(());
+/// The time whose closings a tick notes.
+#[derive(Clone, Copy)]
+struct Span {
+    from: Timestamp,
+    until: Timestamp,
+    now: Timestamp,
+}
+
+impl Span {
+    fn closings(self, quota: &Quota, channel: &Channel) -> Vec<Closing> {
+        quota.closings(channel, self.from, self.until, self.now)
+    }
+}
+
+/// Returns how many moments were noted at which windows closed.
+async fn note_of(app: &App, id: &str, channel: &Channel, span: Span) -> Result<usize, StoreError> {
+    if span.closings(&Quota::default(), channel).is_empty() {
+        return Ok(0);
     }
     let quota = app.store.quota_of_late(id).await?;
-    for closing in quota.closings(channel, from, until) {
+    let mut counts = Vec::new();
+    for closing in span.closings(&quota, channel) {
         let unused = if closing.has_room() { unused(app, id, channel, &quota, &closing).await? } else { 0 };
-        emf::count_of(id, Metric::Overshoot, closing.overshoot.into());
-        emf::count_of(id, Metric::UnusedUnits, unused);
+        counts.push((closing.overshoot, unused));
     }
-    Ok(())
+    // All or none: what is counted is not looked at again.
+    for (overshoot, unused) in &counts {
+        emf::count_of(id, Metric::Overshoot, (*overshoot).into());
+        emf::count_of(id, Metric::UnusedUnits, *unused);
+    }
+    Ok(counts.len())
 }
 
 /// A campaign that spends as fast as it can, and those who waited for it.

@@ -11,6 +11,7 @@ use tidepost::stack::aws::{REGION, sdk_config};
 use tidepost::stack::host::event::schedule;
 use tidepost::stack::host::functions::ScheduledFunction;
 use tidepost_core::ids::SubscriberId;
+use tidepost_core::quota::Told;
 use tidepost_io::emf::{self, Measured};
 use tidepost_io::erasure::Erasure;
 use tidepost_io::ledger;
@@ -27,6 +28,12 @@ async fn tick(world: &World, function: ScheduledFunction) -> Vec<Value> {
     let (done, measured) = emf::observed(function.name(), function.handle(&world.stack.app, event)).await;
     done.unwrap();
     lines(&measured)
+}
+
+/// A tick of release, as if none had told of windows that closed after `until`.
+async fn late_tick(world: &World, until: &str) -> Vec<Value> {
+    world.stack.app.store.put(&Key::new("S", "windows told"), &Told::until(at(until)), None).await.unwrap();
+    tick(world, ScheduledFunction::Release).await
 }
 
 fn lines(measured: &Measured) -> Vec<Value> {
@@ -93,11 +100,16 @@ async fn a_window_that_holds_more_than_its_limit_is_told_once_it_is_closed() {
     let lowered = shop.api.put("/v1/channels/lowered", &definition).await;
     assert_eq!(lowered.status, 200, "{}", lowered.text);
     world.pass_until(at("2026-11-21T12:02:05+08:00")).await;
-    let told = tick(&world, ScheduledFunction::Release).await;
+    let told = late_tick(&world, "2026-11-21T12:00:00+08:00").await;
     assert_eq!(value_of(&told, "lowered", "Overshoot"), Some(2), "{told:?}");
     assert_eq!(value_of(&told, "lowered", "UnusedUnits"), Some(0), "nobody waits");
     world.pass_until(at("2026-11-21T12:03:05+08:00")).await;
-    assert_eq!(value_of(&tick(&world, ScheduledFunction::Release).await, "lowered", "Overshoot"), Some(0));
+    let next = late_tick(&world, "2026-11-21T12:01:00+08:00").await;
+    assert_eq!(value_of(&next, "lowered", "Overshoot"), Some(0));
+    let again = tick(&world, ScheduledFunction::Release).await;
+    assert_eq!(value_of(&again, "lowered", "Overshoot"), None, "the host's own tick has told of all: {again:?}");
+    let late = late_tick(&world, "2026-11-21T12:00:00+08:00").await;
+    assert_eq!(value_of(&late, "lowered", "Overshoot"), Some(2), "the minute before had no tick: {late:?}");
     world.stack.stop().await;
 }
 
@@ -274,7 +286,7 @@ async fn a_dead_flight_and_dead_sweeps_leave_nobody_out() {
     );
 
     world.pass_until(at("2026-11-21T12:03:20+08:00")).await;
-    let told = tick(&world, ScheduledFunction::Release).await;
+    let told = late_tick(&world, "2026-11-21T12:01:00+08:00").await;
     assert_eq!(value_of(&told, "dead", "UnusedUnits"), Some(5), "{told:?}");
     let again = shop.api.post("/v1/dead-letters/redrive", &json!({"ids": [flight["id"]]})).await;
     assert_eq!(again.body["results"][0]["status"], "redriven", "{}", again.text);

@@ -22,6 +22,7 @@ use tidepost::stack::host::event::http::Call;
 use tidepost::stack::host::functions::{HttpFunction, QueueFunction, ScheduledFunction};
 use tidepost::stack::{ANY_PORT, Aws, Options};
 use tidepost_core::ids::{Nonce, SubscriberId};
+use tidepost_core::quota::Told;
 use tidepost_core::receipt::Receipt;
 use tidepost_core::sweep::LateFlight;
 use tidepost_io::app::App;
@@ -320,6 +321,7 @@ async fn rare(app: &App) {
         .await
         .unwrap();
     store.put_late_flight("upgrade", Nonce([7; 8]), LateFlight { people: 0, came_at: now }).await.unwrap();
+    store.put(&Key::new("S", "windows told"), &Told::until(now), None).await.unwrap();
 }
 
 /// Receipts of hours that are over: one to be added up, and one that comes after that.

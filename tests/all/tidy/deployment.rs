@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tidepost::stack::host::routes::{Route, route};
 use tidepost_io::emf::Metric;
 
+use super::sources::shipped_sources;
 use super::{read, root};
 
 const TEMPLATE: &str = "template.yaml";
@@ -215,4 +216,78 @@ fn may_have_star(line: &str) -> bool {
     ["#", "ScheduleExpression: cron(", "Default: cron(", "Principal: '*'", "SourceArn: "]
         .iter()
         .any(|start| line.starts_with(start))
+}
+
+/// What functions log as errors: the last text of each call.
+fn error_lines() -> BTreeSet<String> {
+    let sources = shipped_sources(&["crates/tidepost-io/", "functions/"]);
+    let calls = sources.iter().flat_map(|(_, text)| text.split("error!(").skip(1));
+    let last_text = |call: &str| call.split("\");").next()?.split("\"))").next()?.rsplit('"').next().map(str::to_owned);
+    calls.filter_map(last_text).collect()
+}
+
+/// An error means that a person must act: the runbook says how.
+#[test]
+fn every_line_of_an_error_has_its_row_in_the_runbook_and_the_other_way_round() {
+    let runbook = read(RUNBOOK);
+    let (_, page) = runbook.split_once("\n| line | do |\n| --- | --- |\n").unwrap();
+    let rows = page.lines().take_while(|line| line.starts_with("| "));
+    let rows: BTreeSet<String> = rows.map(|row| row.split(" | ").next().unwrap()[2..].to_owned()).collect();
+    let lines = error_lines();
+    assert!(lines.len() > 20, "{lines:?}");
+    assert_eq!(rows, lines);
+}
+
+/// A function that runs once at a time gets one event at a full minute: of two, one waits for the other and may be dropped.
+#[test]
+fn no_two_schedules_of_a_function_come_at_the_same_moment() {
+    let mut exact: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut count = 0;
+    for (name, lines) in resources(TEMPLATE) {
+        if lines.contains("Type: AWS::Scheduler::Schedule") {
+            count += 1;
+            let target = value(&lines, "Arn").unwrap().to_owned();
+            let of_target = exact.entry(target).or_default();
+            of_target.extend(value(&lines, "FlexibleTimeWindow").unwrap().contains("OFF").then_some(name));
+        }
+    }
+    assert!(count > 3, "{exact:?}");
+    assert!(exact.values().all(|names| names.len() == 1), "{exact:?}");
+}
+
+/// The lines of a stage in `infra/stages.toml`, by its name.
+fn stages() -> BTreeMap<String, String> {
+    let text = read("infra/stages.toml");
+    let sections = text.split("\n[").skip(1).map(|section| section.split_once(".deploy.parameters]").unwrap());
+    sections.map(|(name, lines)| (name.to_owned(), lines.replace(" = ", ": "))).collect()
+}
+
+/// What a stage sets, by the parameter's name.
+fn overrides(lines: &str) -> BTreeMap<&str, &str> {
+    let all = value(lines, "parameter_overrides").unwrap().trim_matches('"');
+    all.split(' ').map(|one| one.split_once('=').unwrap()).collect()
+}
+
+fn parameters(template: &str) -> BTreeSet<String> {
+    let text = read(template);
+    let parameters =
+        text.split_once("\nParameters:\n").unwrap().1.lines().take_while(|line| !line.starts_with(|c: char| c != ' '));
+    let names = parameters.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    names.filter_map(|line| line.trim().strip_suffix(':')).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_stage_has_a_watch_of_its_own_and_sets_what_the_templates_have() {
+    let stages = stages();
+    for (name, lines) in &stages {
+        let template = value(lines, "template_file").map_or(TEMPLATE, |path| path.trim_matches('"'));
+        let (known, set) = (parameters(template), overrides(lines));
+        assert!(known.len() > 3 && set.keys().all(|one| known.contains(*one)), "{name}: {set:?}");
+        if template == TEMPLATE {
+            let watch = overrides(&stages[&format!("{name}-watch")]);
+            assert_eq!(watch["Tidepost"], value(lines, "stack_name").unwrap().trim_matches('"'));
+            assert_eq!(watch.get("FixedEgress"), set.get("FixedEgress"), "{name}");
+        }
+    }
+    assert!(stages.len() > 3, "{stages:?}");
 }

@@ -15,7 +15,7 @@ use tidepost_core::ids::{MessageId, SubscriberId};
 use tidepost_core::message::{Message, Status, summary};
 use tidepost_core::outcome::Outcome;
 use tidepost_core::person::Person;
-use tidepost_core::quota::Quota;
+use tidepost_core::quota::{Quota, Told};
 use tidepost_core::reason::ReasonCode;
 use tidepost_core::receipt::Receipt;
 use tidepost_core::sweep::{Progress, SlotPlan};
@@ -178,6 +178,14 @@ fn the_first_quota() {
     assert!(quota.holds("0102030405060708"));
     let back = quota.give_back("0102030405060708", 5).unwrap();
     assert!(!back.holds("0102030405060708"));
+}
+
+#[test]
+fn the_first_windows_that_were_told() {
+    let told: Told = current("items/windows_told_v1.json");
+    let now = "2026-11-21T10:02:00Z".parse().unwrap();
+    assert_eq!(told.since("another", now).to_string(), "2026-11-21T10:00:00Z");
+    assert_eq!(told.since("shop", now).to_string(), "2026-11-21T09:58:00Z");
 }
 
 #[test]

@@ -1,15 +1,60 @@
 //! Windows that closed: what was taken beyond their limits, and what nobody used although somebody wanted it.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
 
 use crate::channel::{Channel, QuotaRule, Unit};
 use crate::quota::{KEPT_BACK, Quota};
-use crate::time::{Period, plus_milliseconds};
+use crate::time::{Period, plus_milliseconds, plus_seconds};
 
-/// How long a window that closed is remembered, in milliseconds: until its last calls are through and a tick of release has
-/// looked at it, with time to spare for a late one.
-pub(super) const CLOSED_KEPT_MILLISECONDS: i64 = 240_000;
+/// The shortest time for which a window that closed is remembered, in milliseconds: until its last calls are through and a tick
+/// of release has looked at it, with time to spare for a late one.
+const KEPT_MIN_MILLISECONDS: i64 = 240_000;
+
+/// The longest, in seconds: a tick that comes later does not tell of it.
+const KEPT_MAX_SECONDS: i64 = 3_600;
+
+/// How long a window that closed is remembered, by how long it was open, both in milliseconds: so that few of each rule are,
+/// and those that count most outlive a release that does not run for a while.
+pub(super) fn kept_milliseconds(open_milliseconds: i64) -> i64 {
+    open_milliseconds.clamp(KEPT_MIN_MILLISECONDS, KEPT_MAX_SECONDS * 1_000)
+}
+
+/// Which of the windows that closed were told of.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Told {
+    /// Those that closed until then.
+    #[serde(rename = "u")]
+    until: Timestamp,
+    /// Channels that could not be looked at, and until when theirs were told.
+    #[serde(rename = "b", default, skip_serializing_if = "BTreeMap::is_empty")]
+    behind: BTreeMap<String, Timestamp>,
+}
+
+impl Told {
+    /// All until `until`.
+    #[must_use]
+    pub fn until(until: Timestamp) -> Self {
+        Self { until, behind: BTreeMap::new() }
+    }
+
+    /// After which moment a channel's windows are to be told of at `now`; what closed longer ago is forgotten.
+    #[must_use]
+    pub fn since(&self, channel: &str, now: Timestamp) -> Timestamp {
+        let until = self.behind.get(channel).copied().unwrap_or(self.until);
+        until.max(plus_seconds(now, -KEPT_MAX_SECONDS))
+    }
+
+    /// After all were told until `until`, but for the channels `failed`.
+    #[must_use]
+    pub fn advanced(&self, until: Timestamp, failed: &[&str], now: Timestamp) -> Self {
+        let behind = failed.iter().map(|channel| ((*channel).to_owned(), self.since(channel, now)));
+        Self { until: until.max(self.until), behind: behind.collect() }
+    }
+}
 
 /// What became of the windows that closed at one moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,21 +79,22 @@ pub struct Waiting {
 
 impl Quota {
     /// The windows that closed after `from` and not after `until`, as one entry for each moment. Windows shorter than a
-    /// minute are rates, which nobody counts.
+    /// minute are rates, which nobody counts; of those that may be forgotten at `now` nothing is known.
     #[must_use]
-    pub fn closings(&self, channel: &Channel, from: Timestamp, until: Timestamp) -> Vec<Closing> {
+    pub fn closings(&self, channel: &Channel, from: Timestamp, until: Timestamp, now: Timestamp) -> Vec<Closing> {
         let zone = channel.zone();
-        let mut moments: Vec<Timestamp> = counted(channel).flat_map(|rule| edges(rule, &zone, from, until)).collect();
+        let edges = counted(channel).flat_map(|rule| edges(rule, &zone, from, until));
+        let mut moments: Vec<Timestamp> = edges.filter(|(_, kept_until)| now < *kept_until).map(|(at, _)| at).collect();
         moments.sort();
         moments.dedup();
-        moments.into_iter().map(|at| self.closing(channel, &zone, at)).collect()
+        moments.into_iter().map(|at| self.closing(channel, &zone, at, now)).collect()
     }
 
-    fn closing(&self, channel: &Channel, zone: &TimeZone, at: Timestamp) -> Closing {
+    fn closing(&self, channel: &Channel, zone: &TimeZone, at: Timestamp, now: Timestamp) -> Closing {
         let before = plus_milliseconds(at, -1);
         let windows: Vec<(&QuotaRule, Period)> =
             counted(channel).map(|rule| (rule, rule.window.around(zone, before))).collect();
-        let closed = windows.iter().filter(|(_, window)| window.closes_at == at);
+        let closed = windows.iter().filter(|(_, window)| window.closes_at == at && now < kept_until(window));
         let is_closed_by_platform = self.closed_until(channel, before).is_some();
         let room = |(rule, window): &(&QuotaRule, Period)| {
             let usable = rule.limit.saturating_sub(rule.limit / KEPT_BACK);
@@ -114,12 +160,17 @@ fn counted(channel: &Channel) -> impl Iterator<Item = &QuotaRule> {
         .filter(|rule| rule.window.around(&TimeZone::UTC, Timestamp::UNIX_EPOCH).length_seconds() >= 60)
 }
 
-/// When windows of a rule closed, latest first.
-fn edges(rule: &QuotaRule, zone: &TimeZone, from: Timestamp, until: Timestamp) -> Vec<Timestamp> {
-    let current = rule.window.around(zone, until);
-    let earlier = |window: &Period| Some(rule.window.around(zone, plus_milliseconds(window.opens_at, -1)));
-    let opened = std::iter::successors(Some(current), earlier).map(|window| window.opens_at);
-    opened.take_while(|edge| *edge > from).collect()
+/// Until when a window that closed is remembered.
+fn kept_until(window: &Period) -> Timestamp {
+    plus_milliseconds(window.closes_at, kept_milliseconds(window.length_seconds() * 1_000))
+}
+
+/// When windows of a rule closed and until when they are remembered, latest first.
+fn edges(rule: &QuotaRule, zone: &TimeZone, from: Timestamp, until: Timestamp) -> Vec<(Timestamp, Timestamp)> {
+    let before = |window: &Period| rule.window.around(zone, plus_milliseconds(window.opens_at, -1));
+    let latest = before(&rule.window.around(zone, until));
+    let closed = std::iter::successors(Some(latest), |window| Some(before(window)));
+    closed.take_while(|window| from < window.closes_at).map(|window| (window.closes_at, kept_until(&window))).collect()
 }
 
 #[cfg(test)]
@@ -158,7 +209,8 @@ mod tests {
 
     /// The closings of the minute that ends at 10:01.
     fn closings(quota: &Quota, channel: &Channel) -> Vec<Closing> {
-        quota.closings(channel, at("2026-11-21T10:00:00Z"), at("2026-11-21T10:01:00Z"))
+        let until = at("2026-11-21T10:01:00Z");
+        quota.closings(channel, at("2026-11-21T10:00:00Z"), until, until)
     }
 
     #[test]
@@ -203,10 +255,10 @@ mod tests {
         let rules = vec![rule("minute", 600, Window::Seconds(60)), rule("day", 5_000, Window::Calendar(Calendar::Day))];
         let channel = channel(rules);
         let midnight = at("2026-11-21T16:00:00Z");
-        let all = Quota::default().closings(&channel, plus_seconds(midnight, -60), midnight);
+        let all = Quota::default().closings(&channel, plus_seconds(midnight, -60), midnight, midnight);
         let [closing] = all.try_into().unwrap();
         assert_eq!(closing.unused(waiting(9_000, 86_400)), 4_995, "all but what is kept for the closing band");
-        assert_eq!(Quota::default().closings(&channel, plus_seconds(midnight, -180), midnight).len(), 3);
+        assert_eq!(Quota::default().closings(&channel, plus_seconds(midnight, -180), midnight, midnight).len(), 3);
     }
 
     #[test]
@@ -231,7 +283,7 @@ mod tests {
             quota = quota.take_broadcast(&wide, campaign, plus_seconds(midnight, -60)).unwrap().unwrap();
         }
         let narrow = channel(vec![QuotaRule { limit: 1, ..broadcasts }]);
-        let [closing] = quota.closings(&narrow, plus_seconds(midnight, -60), midnight).try_into().unwrap();
+        let [closing] = quota.closings(&narrow, plus_seconds(midnight, -60), midnight, midnight).try_into().unwrap();
         assert_eq!((closing.overshoot, closing.has_room()), (1, false));
     }
 
@@ -241,5 +293,37 @@ mod tests {
         let quota = taking(&Quota::default(), &channel, 400, at("2026-11-21T10:00:30Z"));
         let later = taking(&quota, &channel, 1, at("2026-11-21T10:02:59Z"));
         assert_eq!(closings(&later, &channel).pop().unwrap().unused(waiting(5_000, 60)), 200);
+    }
+
+    #[test]
+    fn a_late_look_sees_what_is_remembered_and_takes_nothing_forgotten_for_unused() {
+        let rules = vec![rule("minute", 600, Window::Seconds(60)), rule("hour", 5_000, Window::Seconds(3_600))];
+        let channel = channel(rules);
+        let edge = at("2026-11-21T10:00:00Z");
+        let spent = taking(&Quota::default(), &channel, 400, plus_seconds(edge, -30));
+        // Another call half an hour later lets go of what is old.
+        let quota = taking(&spent, &channel, 1, plus_seconds(edge, 1_800));
+        let look = |now: Timestamp| quota.closings(&channel, plus_seconds(edge, -600), plus_seconds(now, -60), now);
+        let moments = |now: Timestamp| look(now).iter().map(|closing| closing.at).collect::<Vec<_>>();
+        let half_past = plus_seconds(edge, 1_860);
+        let minutes = [-180, -120, -60].map(|seconds| plus_seconds(half_past, seconds));
+        assert_eq!(moments(half_past), [&[edge][..], &minutes].concat(), "the hour, and three minutes");
+        let hour = look(half_past).remove(0);
+        assert_eq!((hour.overshoot, hour.unused(waiting(9_000, 3_600))), (0, 4_995 - 400));
+        assert!(!moments(plus_seconds(edge, 3_600)).contains(&edge), "an hour is all");
+    }
+
+    #[test]
+    fn each_window_is_told_once_and_those_of_a_channel_that_failed_by_the_next_tick() {
+        let minute = |minute: i64| plus_seconds(at("2026-11-21T10:00:00Z"), 60 * minute);
+        let told = Told::until(minute(0));
+        assert_eq!(told.since("shop", minute(3)), minute(0));
+        let told = told.advanced(minute(2), &["sick"], minute(3));
+        assert_eq!((told.since("shop", minute(4)), told.since("sick", minute(4))), (minute(2), minute(0)));
+        assert_eq!(told.advanced(minute(3), &["sick"], minute(4)).since("sick", minute(5)), minute(0));
+        let well = told.advanced(minute(3), &[], minute(4));
+        assert_eq!(well.since("sick", minute(5)), minute(3));
+        assert_eq!(well.advanced(minute(1), &[], minute(5)), well, "a clock that is behind takes nothing back");
+        assert_eq!(well.since("shop", minute(90)), minute(30), "an hour at the most");
     }
 }

@@ -33,7 +33,7 @@ const fn kind(name: &'static str, partition: &'static str, sort: &'static str) -
 }
 
 /// All kinds. The first that fits a key is the item's.
-pub const KINDS: [Kind; 31] = [
+pub const KINDS: [Kind; 32] = [
     kind("rolled_up_until", "A#", "until"),
     kind("rollup", "A#", ""),
     kind("sweep_progress", "B#", "progress"),
@@ -59,6 +59,7 @@ pub const KINDS: [Kind; 31] = [
     kind("receipt", "R#", ""),
     kind("message_walk", "S", "message walk"),
     kind("template_sync", "S", "template sync"),
+    kind("windows_told", "S", "windows told"),
     kind("token", "T#", ""),
     kind("rfm_cuts", "V", ""),
     kind("parked", "W#", ""),

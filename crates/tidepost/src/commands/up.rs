@@ -119,10 +119,13 @@ fn announce(stack: &Stack, folder: Option<PathBuf>) {
 }
 
 fn ready(stack: &Stack, json: bool) -> String {
-    let (api, simulators, aws) = (&stack.api_url, &stack.simulators_url, &stack.aws_endpoint);
+    let (api, simulators) = (&stack.api_url, &stack.simulators_url);
+    let (aws, lambda) = (&stack.aws_endpoint, &stack.lambda_endpoint);
     match (json, simulators) {
-        (true, Some(simulators)) => json!({"api": api, "simulators": simulators, "aws": aws}).to_string(),
-        (true, None) => json!({"api": api, "aws": aws}).to_string(),
+        (true, Some(simulators)) => {
+            json!({"api": api, "simulators": simulators, "aws": aws, "lambda": lambda}).to_string()
+        }
+        (true, None) => json!({"api": api, "aws": aws, "lambda": lambda}).to_string(),
         (false, Some(simulators)) => format!("ready api={api} simulators={simulators}"),
         (false, None) => format!("ready api={api}"),
     }

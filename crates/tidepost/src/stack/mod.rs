@@ -107,6 +107,8 @@ pub struct Stack {
     pub simulators_url: Option<String>,
     /// Where table and queues are.
     pub aws_endpoint: String,
+    /// Where functions are invoked by hand, as Lambda does.
+    pub lambda_endpoint: String,
     /// The clock of functions and simulators.
     pub clock: Clock,
     /// What the functions hold.
@@ -132,6 +134,7 @@ impl Stack {
         let lock = prepare(&options)?;
         let first_key = FirstKey::resolve(options.admin_key.clone(), options.data.as_deref())?;
         let (listener, api) = listen(options.api).await?;
+        let (by_hand, lambda) = listen(ANY_PORT).await?;
         let clock = options.start.map_or_else(Clock::system, Clock::starting_at);
         let stop = Stop::default();
         let simulators = match options.simulators {
@@ -157,7 +160,7 @@ impl Stack {
         };
         let app = App::new(config, clock.clone(), &sdk).map_err(|error| StackError::App(error.to_string()))?;
         let sqs = aws_sdk_sqs::Client::new(&sdk);
-        let mut host = Host::start(app.clone(), listener, sqs, &resources, options.host);
+        let mut host = Host::start(app.clone(), listener, by_hand, sqs, &resources, options.host);
         if stand_ins.is_some() && options.data.is_some() {
             host.bring_back_lost();
         }
@@ -177,6 +180,7 @@ impl Stack {
             api_url,
             simulators_url,
             aws_endpoint,
+            lambda_endpoint: format!("http://{lambda}"),
             clock,
             app,
             resources,

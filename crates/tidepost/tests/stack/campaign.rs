@@ -175,12 +175,27 @@ async fn eventbridge_commands_campaigns() {
     let id = made["id"].as_str().unwrap();
     let order = |command: &str| json!({"campaign": id, "command": command});
     let event = json!({"version": "0", "source": "shop", "detail-type": "Campaign", "detail": order("start")});
-    for order in [event.clone(), order("start"), order("pause"), order("resume"), order("stop"), order("stop")] {
-        tidepost_enqueue::handle_any(&stack.app, order).await.unwrap();
+    let invoke = async |function: &str, body: String, kind: &str| {
+        let url = format!("{}/2015-03-31/functions/{function}/invocations", stack.lambda_endpoint);
+        let answer = http.post(url).header("x-amz-invocation-type", kind).body(body).send().await.unwrap();
+        (answer.status().as_u16(), answer.headers().contains_key("x-amz-function-error"))
+    };
+    for order in [event.clone(), order("start"), order("pause"), order("resume")] {
+        let done = invoke("tidepost-enqueue", order.to_string(), "RequestResponse").await;
+        assert_eq!(done, (200, false), "{order}");
+    }
+    for _ in 0..2 {
+        assert_eq!(invoke("tidepost-enqueue", order("stop").to_string(), "Event").await, (202, false));
+        stack.idle().await;
     }
     assert_eq!(call("GET", &format!("campaigns/{id}"), "").await["status"], "stopped");
     for wrong in [event, json!({"detail": {}}), json!({"campaign": "c_none", "command": "start"})] {
-        assert!(tidepost_enqueue::handle_any(&stack.app, wrong).await.is_err());
+        let done = invoke("tidepost-enqueue", wrong.to_string(), "RequestResponse").await;
+        assert_eq!(done, (200, true), "{wrong}");
     }
+    let tick = json!({"detail-type": "Scheduled Event", "source": "hand", "detail": {}}).to_string();
+    assert_eq!(invoke("tidepost-release", tick.clone(), "RequestResponse").await, (200, false));
+    assert_eq!(invoke("tidepost-callback", tick, "RequestResponse").await, (404, false), "it takes calls alone");
+    assert_eq!(invoke("tidepost-release", "no JSON".to_owned(), "Event").await, (400, false));
     stack.stop().await;
 }

@@ -110,3 +110,44 @@ impl ScheduledFunction {
         }
     }
 }
+
+/// Functions that an event invokes which is neither a call nor a batch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum EventFunction {
+    /// Takes an order to a campaign.
+    Enqueue,
+    /// Takes ticks, and what is told to one by hand.
+    Scheduled(ScheduledFunction),
+}
+
+impl EventFunction {
+    /// The one with a name that the template gives it in the stack `tidepost`.
+    #[must_use]
+    pub fn deployed_as(name: &str) -> Option<Self> {
+        let all = ScheduledFunction::ALL.into_iter().map(Self::Scheduled).chain([Self::Enqueue]);
+        let name = name.strip_prefix("tidepost-")?;
+        all.into_iter().find(|function| function.name() == name)
+    }
+
+    /// Its name in the template.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Enqueue => HttpFunction::Enqueue.name(),
+            Self::Scheduled(function) => function.name(),
+        }
+    }
+
+    /// Runs its handler.
+    ///
+    /// # Errors
+    /// What the handler fails with.
+    pub async fn handle(self, app: &App, event: Value) -> Result<Value, Error> {
+        match self {
+            Self::Enqueue => tidepost_enqueue::handle_any(app, event).await,
+            Self::Scheduled(function) => {
+                function.handle(app, serde_json::from_value(event)?).await.map(|()| Value::Null)
+            }
+        }
+    }
+}

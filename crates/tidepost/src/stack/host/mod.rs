@@ -4,6 +4,7 @@
 //! http.rs      one call       ─► event/http.rs      ─► callback, enqueue, admin, report
 //! pump.rs      SQS batches    ─► event/sqs.rs       ─► dispatch, sweep
 //! schedule.rs  each minute    ─► event/schedule.rs  ─► release, metrics
+//! lambda.rs    any event      ─► (as it is)         ─► enqueue, release, metrics
 //! ```
 //!
 //! Every event is the service's own JSON text, parsed again, so a handler sees what it would see in AWS. A handler that
@@ -14,6 +15,7 @@ pub mod event;
 pub mod functions;
 mod http;
 mod invoke;
+mod lambda;
 mod pump;
 pub mod routes;
 mod schedule;
@@ -88,11 +90,13 @@ pub struct Host {
 }
 
 impl Host {
-    /// Starts the pumps, the schedules and the HTTP front. `settings` are those of the queue of single messages.
+    /// Starts the pumps, the schedules, the HTTP front and, at `lambda`, invocations by hand. `settings` are those of the queue
+    /// of single messages.
     #[must_use]
     pub fn start(
         app: App,
         api: TcpListener,
+        lambda: TcpListener,
         sqs: aws_sdk_sqs::Client,
         resources: &Resources,
         settings: HostSettings,
@@ -116,6 +120,8 @@ impl Host {
         }
         let router = http::router(context.clone());
         tasks.push(tokio::spawn(serve("the API", api, router, context.stop.clone())));
+        let by_hand = lambda::router(context.clone());
+        tasks.push(tokio::spawn(serve("invocations by hand", lambda, by_hand, context.stop.clone())));
         let queue_urls = fed.map(|(queue, _, _)| queue.url.clone()).into();
         Self { context, sqs, queue_urls, ticks, tasks }
     }
