@@ -6,9 +6,10 @@ use platform_simulators::{SimClock, Simulators};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
-/// Where `./check` keeps it too, so that it is made once.
+/// Where `./check` has made it, which says so; otherwise in the target folder.
 fn environment() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("venv")
+    let made = std::env::var_os("TIDEPOST_WECHATPY").map(PathBuf::from);
+    made.unwrap_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("venv"))
 }
 
 /// Runs to the end; what it printed is worth reading only when it failed.

@@ -20,7 +20,14 @@ BY_LAMBDA_ON = {
 }
 POLLER_ACTIONS = {"sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"}
 # What Lambda asks for in the name of a function in a network; interfaces have no names before they are there.
-BY_NETWORK = {"ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:DescribeNetworkInterfaces"}
+BY_NETWORK = {
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:CreateNetworkInterface",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:UnassignPrivateIpAddresses",
+}
 # What a run at any hour cannot bring about.
 NOT_NOW = {
     ("metrics", "dynamodb:DeleteItem"): "only when an hour that was added up gets a receipt late",

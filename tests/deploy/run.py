@@ -1,6 +1,6 @@
 """Deploys the template to an AWS emulator and runs the suite there and on the embedded stack; both must give the same.
 
-    python run.py --zip target/lambda-of-tests/bootstrap/bootstrap.zip --tidepost target/debug/tidepost --folder target/deploy
+    python run.py --zip target/lambda-of-tests/bootstrap/bootstrap.zip --tidepost PROGRAM --folder target/deploy
 
 Prints what was made, which functions ran, each result, and what every function was seen to ask of AWS.
 """
@@ -105,13 +105,16 @@ class Deployed:
         self.recorder = Recorder(self.emulator.port)
         self.emulator.start(self.recorder.url)
         self.client = functools.cache(self.emulator.client)
+        self.orders = []
+
+    def start(self):
+        """Deploys the template."""
         self.refs = self.store_secrets()
         self.stack = aws.Stack(self.emulator, STACK, "template.yaml")
         aws.without_what_it_cannot(self.stack.template)
         self.deploy(VERSIONS[0])
         self.made = self.stack.resources()
         self.physical = {logical: physical for logical, _, physical in self.made}
-        self.orders = []
 
     def store_secrets(self):
         """One of a channel's secrets in Secrets Manager, the others in SSM."""
@@ -339,6 +342,7 @@ def main():
                 running["embedded"] = pool.submit(suite.run, embedded.target(), say)
             if args.only != "embedded":
                 deployed = Deployed(args.zip, args.tidepost, args.folder, embedded.ready["simulators"])
+                deployed.start()
                 running["emulator"] = pool.submit(suite.run, deployed.target(), say)
             for name, run in running.items():
                 results[name] = run.result()

@@ -39,8 +39,9 @@ pub async fn handle(app: &App, event: EventBridgeEvent<Value>) -> Result<(), Err
         recovery::walk(app, queue_is_lost),
         campaigns::sweep(app)
     );
-    // What is only counted comes last.
-    let (noted, erased) = futures::join!(windows::note_closed(app), finish_erasures(app));
+    let erased = finish_erasures(app).await;
+    // What is counted once comes last: a tick that dies before loses nothing.
+    let noted = windows::note_closed(app).await;
     let parts = [reopened, buried, synced, released, recovered, swept, noted, erased];
     let failed: Vec<String> = parts.into_iter().filter_map(Result::err).collect();
     if failed.is_empty() {

@@ -10,7 +10,7 @@ use tidepost_core::time::{Period, fixed_period, plus_milliseconds, plus_seconds}
 use tidepost_io::app::App;
 use tidepost_io::campaigns::CampaignRow;
 use tidepost_io::emf::{self, Metric};
-use tidepost_io::store::{Key, StoreError};
+use tidepost_io::store::{Key, StoreError, Stored, Swap};
 use tidepost_io::sweeps::RangeState;
 
 /// How often a tick comes, in seconds.
@@ -21,29 +21,46 @@ fn told_key() -> Key {
 }
 
 /// Notes what became of the windows that closed until the last full minute but one: by now their last calls are through, and
-/// what these did not use was given back. Each is noted once, where its own tick did not come by the next, within the hour.
+/// what these did not use was given back. Each is noted once, where its own tick did not come by the next, within the hour; where
+/// two ticks are at it at once, by the one that writes first. Those of a tick that dies right after that are not noted.
 pub async fn note_closed(app: &App) -> Result<(), String> {
     let now = app.clock.now();
     let until = plus_seconds(fixed_period(TICK_SECONDS, now).opens_at, -i64::from(TICK_SECONDS));
     let channels = app.store.channels().await.map_err(|error| error.to_string())?;
-    let told: Option<Told> = app.store.glance(&told_key()).await.map_err(|error| error.to_string())?;
+    let stored: Option<Stored<Told>> = app.store.get(&told_key()).await.map_err(|error| error.to_string())?;
+    let told = stored.as_ref().map(|stored| stored.value.clone());
     let told = told.unwrap_or_else(|| Told::until(plus_seconds(until, -i64::from(TICK_SECONDS))));
-    let (mut noted, mut behind, mut failed) = (0, Vec::new(), Vec::new());
+    let (mut counts, mut behind, mut failed) = (Vec::new(), Vec::new(), Vec::new());
     for (id, channel) in &channels {
-        match note_of(app, id, channel, Span { from: told.since(id, now), until, now }).await {
-            Ok(closings) => noted += closings,
+        match counts_of(app, id, channel, Span { from: told.since(id, now), until, now }).await {
+            Ok(of_channel) => counts.extend(of_channel.into_iter().map(|one| (id, one))),
             Err(error) => {
                 behind.push(id.as_str());
                 failed.push(format!("windows of {id}: {error}"));
             }
         }
     }
-    // Written only where it says something new: most minutes of a channel with windows of an hour close none.
-    if noted > 0 || !behind.is_empty() {
-        let told = told.advanced(until, &behind, now);
-        failed.extend(app.store.put(&told_key(), &told, None).await.err().map(|error| error.to_string()));
+    // Also where none closed: a rule that is new must not be asked for windows of before.
+    let next = told.advanced(until, &behind, now);
+    match app.store.swap(&told_key(), stored.as_ref(), next, None).await {
+        Ok(Swap::Done(_)) => counts.iter().for_each(|(id, one)| one.note(id)),
+        Ok(Swap::Conflict(_)) => tracing::info!("another tick tells of the windows that closed"),
+        Err(error) => failed.push(error.to_string()),
     }
     if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
+}
+
+/// What is counted of the windows that closed at one moment.
+struct Counts {
+    overshoot: u64,
+    unused: u64,
+}
+
+impl Counts {
+    fn note(&self, channel: &str) {
+        emf::count_of(channel, Metric::Overshoot, self.overshoot);
+        emf::count_of(channel, Metric::UnusedUnits, self.unused);
+    }
 }
 
 /// The time whose closings a tick notes.
@@ -60,23 +77,17 @@ impl Span {
     }
 }
 
-/// Returns how many moments were noted at which windows closed.
-async fn note_of(app: &App, id: &str, channel: &Channel, span: Span) -> Result<usize, StoreError> {
+async fn counts_of(app: &App, id: &str, channel: &Channel, span: Span) -> Result<Vec<Counts>, StoreError> {
     if span.closings(&Quota::default(), channel).is_empty() {
-        return Ok(0);
+        return Ok(Vec::new());
     }
     let quota = app.store.quota_of_late(id).await?;
     let mut counts = Vec::new();
     for closing in span.closings(&quota, channel) {
         let unused = if closing.has_room() { unused(app, id, channel, &quota, &closing).await? } else { 0 };
-        counts.push((closing.overshoot, unused));
+        counts.push(Counts { overshoot: closing.overshoot.into(), unused });
     }
-    // All or none: what is counted is not looked at again.
-    for (overshoot, unused) in &counts {
-        emf::count_of(id, Metric::Overshoot, (*overshoot).into());
-        emf::count_of(id, Metric::UnusedUnits, *unused);
-    }
-    Ok(counts.len())
+    Ok(counts)
 }
 
 /// A campaign that spends as fast as it can, and those who waited for it.

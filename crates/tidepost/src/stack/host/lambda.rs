@@ -10,10 +10,15 @@ use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::stack::host::Context;
+use crate::stack::host::activity::Work;
 use crate::stack::host::functions::EventFunction;
 use crate::stack::host::invoke::invoke;
 
 const INVOCATIONS: &str = "/2015-03-31/functions/{name}/invocations";
+
+/// What the SDKs begin their signature with. It is not checked, as with table and queues; but a page in a browser cannot send
+/// one without being asked first whether it may.
+const SIGNED: &str = "AWS4-HMAC-SHA256 ";
 
 /// Invocations by hand, at an address on loopback: whoever reaches it needs no key, as with table and queues.
 pub(super) fn router(context: Context) -> Router {
@@ -26,18 +31,29 @@ async fn invocation(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !text("authorization").starts_with(SIGNED) {
+        return refused(StatusCode::FORBIDDEN, "MissingAuthenticationTokenException", "the request is not signed");
+    }
     let Some(function) = EventFunction::deployed_as(&name) else {
         return refused(StatusCode::NOT_FOUND, "ResourceNotFoundException", "no such function takes events");
     };
     let Ok(event) = serde_json::from_slice::<Value>(&body) else {
         return refused(StatusCode::BAD_REQUEST, "InvalidRequestContentException", "the payload is no JSON");
     };
+    let kind = text("x-amz-invocation-type");
+    if kind == "DryRun" {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    // From here on, so that nobody takes the stack for idle before the task runs.
+    let handover = context.activity.begin(Work::Handover);
     let running = async move {
+        let _handover = handover;
         let app = context.app.clone();
         let handler = async move { function.handle(&app, event).await };
         invoke(function.name(), &context.activity, &context.stop, handler).await
     };
-    if headers.get("x-amz-invocation-type").is_some_and(|kind| kind == "Event") {
+    if kind == "Event" {
         // Its failure is logged by `invoke`.
         drop(tokio::spawn(running));
         return StatusCode::ACCEPTED.into_response();
