@@ -32,7 +32,9 @@ async fn tick(world: &World, function: ScheduledFunction) -> Vec<Value> {
 
 /// A tick of release, as if none had told of windows that closed after `until`.
 async fn late_tick(world: &World, until: &str) -> Vec<Value> {
-    world.stack.app.store.put(&Key::new("S", "windows told"), &Told::until(at(until)), None).await.unwrap();
+    let (store, key) = (&world.stack.app.store, Key::new("S", "windows told"));
+    store.delete(&key).await.unwrap();
+    store.swap(&key, None, Told::until(at(until)), None).await.unwrap();
     tick(world, ScheduledFunction::Release).await
 }
 
