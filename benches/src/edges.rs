@@ -8,8 +8,11 @@ use jiff::{SignedDuration, Timestamp};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
+use tidepost::stack::stop::Stop;
 use tidepost_io::clock::Clock;
+use tidepost_io::platform::http_client;
 
+use crate::meter::{Meter, Tally, proxy};
 use crate::place::Place;
 use crate::processes::{Host, Stores};
 use crate::shop::{Narrow, Shop};
@@ -45,6 +48,14 @@ pub struct Args {
     /// When the host is killed
     #[arg(long, default_value_t = 7)]
     pub seed: u64,
+}
+
+impl Args {
+    /// The part of the page in which a run stands: what clocks are taken to be apart is kept back at each edge.
+    #[must_use]
+    pub fn part(&self) -> &'static str {
+        if self.skew == 0 { "edges-without-skew" } else { "edges" }
+    }
 }
 
 /// One window, by the platform's own count.
@@ -83,6 +94,8 @@ pub struct Edges {
     pub unknown: u64,
     /// People of whom neither the platform nor Tidepost knows anything.
     pub lost: i64,
+    /// What the function hosts asked of AWS, from the campaign's start to everybody's outcome.
+    pub tally: Tally,
 }
 
 impl Args {
@@ -99,26 +112,32 @@ impl Args {
         let shop = Shop::open_narrow(&place, self.people, narrow).await?;
         progress(&format!("{} people consent", self.people));
         shop.consent(0, 1, "edges").await?;
-        let run = Run { args: self, stores: &stores, shop: &shop };
+        let (meter, stop) = (Meter::default(), Stop::default());
+        let metered = proxy::start(http_client()?, &stores.aws, meter.clone(), stop.clone()).await?;
+        let run = Run { args: self, aws: format!("http://{metered}"), simulators: &stores.simulators, shop: &shop };
         let (campaign, killed) = run.live_through().await?;
         let mut edges = run.look_back(&killed, narrow).await?;
+        edges.tally = meter.take()?;
         edges.unknown = shop.campaign_count(&campaign, "unknown").await?;
         let known = i64::try_from(edges.reached)? + i64::try_from(edges.unknown)?;
         edges.lost = (i64::try_from(self.people)? - known).max(0);
+        stop.begin();
         Ok(edges)
     }
 }
 
 struct Run<'a> {
     args: Args,
-    stores: &'a Stores,
+    /// Where the meter answers for AWS.
+    aws: String,
+    simulators: &'a str,
     shop: &'a Shop<'a>,
 }
 
 impl Run<'_> {
     /// Until everybody has an outcome; returns the campaign and when the host was killed.
     async fn live_through(&self) -> Result<(String, Vec<Timestamp>)> {
-        let mut host = Host::start(self.stores).await?;
+        let mut host = Host::start(&self.aws, self.simulators).await?;
         let windows = i64::try_from(self.args.windows)? + WINDOWS_AFTER;
         let start = self.shop.place.now();
         let until = start.checked_add(SignedDuration::from_secs(windows * WINDOW_SECONDS))?;
@@ -133,7 +152,7 @@ impl Run<'_> {
                 kills.remove(0);
                 host.kill().await?;
                 killed.push(self.shop.place.now());
-                host = Host::start(self.stores).await?;
+                host = Host::start(&self.aws, self.simulators).await?;
             }
             let accepted = self.shop.accepted().await?;
             if accepted >= shown + 1_000 {
@@ -186,6 +205,7 @@ impl Run<'_> {
             doubled: times.values().filter(|times| **times > 1).count(),
             unknown: 0,
             lost: 0,
+            tally: Tally::default(),
         })
     }
 }

@@ -44,14 +44,14 @@ pub struct Host(Child);
 struct HostReady {}
 
 impl Host {
-    /// Starts one; it ends with this value.
+    /// Starts one, with the addresses of AWS and of the platform; it ends with this value.
     ///
     /// # Errors
     /// When it does not say that it is ready.
-    pub async fn start(stores: &Stores) -> Result<Self> {
+    pub async fn start(aws: &str, simulators: &str) -> Result<Self> {
         let mut command = this_program()?;
         command.args(["up", "--memory", "--no-simulators", "--api", "127.0.0.1:0", "--json"]);
-        command.args(["--aws-endpoint", &stores.aws]).env("TIDEPOST_WECHAT_BASE_URL", &stores.simulators);
+        command.args(["--aws-endpoint", aws]).env("TIDEPOST_WECHAT_BASE_URL", simulators);
         let (HostReady {}, process) = ready(command).await?;
         Ok(Self(process))
     }

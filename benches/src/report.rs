@@ -204,12 +204,13 @@ pub fn edges(edges: &Edges) -> String {
     let mut lines = vec![
         "### Windows of a minute\n".to_owned(),
         format!(
-            "{} people, {} calls a window, {} calls a second, {} kills of the function host; {} windows with demand from \
-             edge to edge. By the simulator's own count:\n",
+            "{} people, {} calls a window, {} calls a second, {} kills of the function host, clocks taken to be {} ms \
+             apart; {} windows with demand from edge to edge. By the simulator's own count:\n",
             edges.args.people,
             edges.limit,
             edges.rate_per_second,
             edges.args.kills,
+            edges.args.skew,
             edges.rows.len()
         ),
         "| what | figure | target |".to_owned(),
@@ -225,6 +226,12 @@ pub fn edges(edges: &Edges) -> String {
         let verdict = at_least(used, USED_MIN_KILLED);
         lines.push(format!("| the same of windows with a kill | {:.2} % | {verdict} |", used * 100.0));
     }
+    let per_message = |units: f64| units / edges.reached.max(1) as f64;
+    let (reads, writes) = (per_message(edges.tally.read_units), per_message(edges.tally.write_units() as f64));
+    lines.extend([
+        format!("| read units of a message | {reads:.3} | {} |", at_most(reads, CAMPAIGN_READ_UNITS_MAX)),
+        format!("| write units of a message | {writes:.3} | |"),
+    ]);
     let (_, median, _) = spread(&firsts);
     let high = percentile(&firsts, 0.99);
     let (_, drain, _) = spread(&drains);

@@ -137,7 +137,7 @@ impl Meter {
             "GetItem" => state.read(single(request, answer)),
             "BatchGetItem" => state.read(batch(request, answer)),
             "Query" => state.read(query(request, answer)),
-            sqs if SQS.contains(&sqs) => {}
+            free if SQS.contains(&free) || SET_UP.contains(&free) => {}
             other => *state.tally.unpriced.entry(other.to_owned()).or_default() += 1,
         }
     }
@@ -148,7 +148,18 @@ impl Meter {
 }
 
 /// Operations of SQS that the functions use; SQS charges requests and nothing else.
-const SQS: [&str; 4] = ["SendMessage", "SendMessageBatch", "ReceiveMessage", "DeleteMessage"];
+const SQS: [&str; 6] = [
+    "SendMessage",
+    "SendMessageBatch",
+    "ReceiveMessage",
+    "DeleteMessage",
+    "DeleteMessageBatch",
+    "ChangeMessageVisibility",
+];
+
+/// Operations with which a local host makes what the template makes in AWS.
+const SET_UP: [&str; 6] =
+    ["CreateTable", "DescribeTable", "UpdateTimeToLive", "CreateQueue", "GetQueueUrl", "GetQueueAttributes"];
 
 impl State {
     /// The larger of old and new item is charged; when the condition fails, the old one.

@@ -276,16 +276,19 @@ impl Delivery<'_> {
         };
         self.app.store.update_person(&offer.to, change).await?;
         // It counts in the hour of its first try, or in which it was accepted: should it be ended twice, it counts once.
-        let (reason, counts_at) = match end {
-            Uncalled::Never(_) => (message.unsent_because(reason), message.accepted_at),
+        let (reason, counts_at, is_over) = match end {
+            Uncalled::Never(_) => (message.unsent_because(reason), message.accepted_at, true),
+            // The platform's event may still tell how the first try ended, so that the walk closes the row.
             Uncalled::FirstTry(_, hour) => {
-                (Reason::new(ReasonCode::Timeout, "the first try is unknown and there is no second"), hour)
+                (Reason::new(ReasonCode::Timeout, "the first try is unknown and there is no second"), hour, false)
             }
             Uncalled::Elsewhere | Uncalled::NoRoom => return Ok(()),
         };
         let ending = Ending::because(reason, None);
         self.book.note(id, message, counts_at, now, &ending);
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner).push((id, message.ended(ending, None)));
+        if is_over {
+            self.ended.lock().unwrap_or_else(PoisonError::into_inner).push((id, message.ended(ending, None)));
+        }
         Ok(())
     }
 
