@@ -64,8 +64,8 @@ impl Thresholds {
 
     /// Reads a channel's thresholds; what is not given is as in [`Self::of_channel`].
     pub(crate) fn read_of_channel<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // What a newer version keeps beside is passed over; that nobody asks for what is not there, the API sees to.
         #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
         struct Given {
             error_rate: Option<f64>,
             refusal_rate: Option<f64>,

@@ -66,6 +66,14 @@ async fn some_platforms_broadcasts_are_counted_without_being_told() {
     let own =
         json!([{"id": "mine", "unit": "broadcast", "limit": 9, "window": {"calendar": "week"}, "basic_share": 0.05}]);
     assert_eq!(put("own", "douyin", own).await, [r#""mine" "broadcast" 9"#]);
+    let mistyped = json!({"platform": "douyin", "app_id": "a", "secret_ref": "env:A", "brake": {"errors": 1}});
+    let refused = world.api.put("/v1/channels/own", &mistyped).await;
+    assert_eq!(
+        (refused.status, &refused.body["errors"][0]["field"]),
+        (422, &json!("brake.errors")),
+        "{}",
+        refused.text
+    );
     world.stack.stop().await;
 }
 

@@ -321,7 +321,7 @@ async fn rare(app: &App) {
         .await
         .unwrap();
     store.put_late_flight("upgrade", Nonce([7; 8]), LateFlight { people: 0, came_at: now }).await.unwrap();
-    store.put(&Key::new("S", "windows told"), &Told::until(now), None).await.unwrap();
+    store.swap(&Key::new("S", "windows told"), None, Told::until(now), None).await.unwrap();
 }
 
 /// Receipts of hours that are over: one to be added up, and one that comes after that.
@@ -397,13 +397,14 @@ async fn the_story_of_a_release_leaves_something_of_each_kind() {
 
 #[tokio::test]
 async fn a_release_goes_on_where_the_one_before_stopped() {
-    for release in releases() {
+    let each = releases().into_iter().map(async |release| {
         let left = frozen(&release);
         let stores = Stores::start().await;
         let world = goes_on(&stores, &left).await;
         world.stack.stop().await;
         stores.stand_ins.stop().await;
-    }
+    });
+    futures::future::join_all(each).await;
 }
 
 /// The same item as a newer version writes it: one more field in what it says, one more attribute beside.
