@@ -299,7 +299,8 @@ impl Look<'_, '_> {
         Ok(match meant.first() {
             Some(first) if first == to => meant,
             Some(_) => Vec::new(),
-            // Who was erased is known by none any more.
+            // Who was erased is known by none any more, and went out of all segments.
+            None if has_segment => Vec::new(),
             None => vec![to.clone()],
         })
     }
