@@ -92,9 +92,11 @@ async fn candidates<'a>(
     let mut candidates = Vec::new();
     for (expected, openids) in &flight.recipients {
         // Who spreads itself over time gets nobody but those whose turn it is.
-        let runs = |rival: &&Rival<'_, '_>| rival.runner.row.campaign.pace == Pace::Fast || rival.is_of(*expected);
-        let (may_send, others): (Vec<Rival<'_, '_>>, Vec<Rival<'_, '_>>) =
-            rivals.iter().filter(runs).copied().partition(|rival| sending.contains(&rival.runner.live.id));
+        let may_send = |rival: &Rival<'_, '_>| {
+            sending.contains(&rival.runner.live.id)
+                && (rival.runner.row.campaign.pace == Pace::Fast || rival.is_of(*expected))
+        };
+        let (may_send, others): (Vec<Rival<'_, '_>>, Vec<Rival<'_, '_>>) = rivals.iter().copied().partition(may_send);
         candidates
             .extend(openids.iter().filter_map(|openid| room.candidate(&may_send, &others, *expected, &to(openid))));
     }
@@ -162,8 +164,8 @@ impl Rival<'_, '_> {
 }
 
 impl<'a> Room<'a, '_> {
-    /// What one person gets: what was expected if it still wins, otherwise the best. The `others` have no broadcast: what is
-    /// worse than what is sent has lost to it all the same.
+    /// What one person gets: what was expected if it still wins, otherwise the best. The `others` may not send
+    /// now: what is worse than what is sent has lost to it all the same.
     fn candidate(
         &self,
         rivals: &[Rival<'a, '_>],
@@ -219,7 +221,7 @@ impl<'a> Room<'a, '_> {
         field.contest(&entrants, entry.person(), to, is_listed).wins
     }
 
-    /// Those without a broadcast that are worse than what is sent, and would be sent if it were not for that.
+    /// Those that may not send now, are worse than what is sent, and would be sent if it were not for that.
     fn also_lost(
         &self,
         winner: Rival<'a, '_>,

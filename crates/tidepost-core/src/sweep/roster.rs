@@ -113,7 +113,8 @@ pub fn handed_out(ranges: &[&[Piece]], portions: &[Portion]) -> Vec<MessageId> {
         taken.map(|(piece, _)| (piece.rank, piece.offer)).collect::<Vec<_>>()
     };
     let mut all: Vec<(Rank, MessageId)> = ranges.iter().zip(portions).flat_map(of_range).collect();
-    all.sort_by(|(a, _), (b, _)| b.cmp(a));
+    // Of equals the first by id, as they compete.
+    all.sort_by(|(a, one), (b, other)| b.cmp(a).then_with(|| one.to_bytes().cmp(&other.to_bytes())));
     let mut offers: Vec<MessageId> = Vec::new();
     for (_, offer) in all {
         if !offers.contains(&offer) {
