@@ -49,7 +49,7 @@ pub async fn run(app: &App, channel: &str) -> Result<(), Error> {
         None => Vec::new(),
     };
     desk.keep_live(&mut states);
-    let left = states.iter().map(RangeState::left).sum();
+    let left = desk.left(&states).await?;
     desk.begin_census(&progress, left).await?;
     let roster = progress.roster.as_ref().filter(|roster| Some(roster.live) == desk.live);
     let planned = match roster {
@@ -172,6 +172,21 @@ impl Desk<'_> {
         }
     }
 
+    /// How many people are on the roster whose campaign may send. Those of one that got no broadcast since are not: others
+    /// may want them.
+    async fn left(&self, states: &[RangeState]) -> Result<u64, StoreError> {
+        let channel = &self.lineup.state.channel;
+        if !channel.counts_broadcasts() {
+            return Ok(states.iter().map(RangeState::left).sum());
+        }
+        let quota = self.app.store.quota(self.channel).await?;
+        let may_send = |piece: &&Piece| {
+            piece.offer.campaign().is_none_or(|id| quota.barred_until(channel, id, self.now).is_none())
+        };
+        let pieces = states.iter().flat_map(|state| &state.pieces);
+        Ok(pieces.filter(may_send).map(|piece| u64::from(piece.left())).sum())
+    }
+
     /// Whether a campaign is over that is not accounted for.
     async fn has_untold(&self) -> Result<bool, StoreError> {
         let settled = plus_seconds(self.now, -SETTLED_SECONDS);
@@ -271,8 +286,9 @@ impl Desk<'_> {
         let mut quota = outlook.quota.clone();
         loop {
             let outlook = Outlook { quota: &quota, barred: &barred.offers, ..outlook };
-            let Some(plan) = outlook.plan(*slot).filter(|_| channel.counts_broadcasts()) else {
-                return Ok((outlook.plan(*slot), barred));
+            let plan = match outlook.plan(*slot) {
+                Some(plan) if channel.counts_broadcasts() => plan,
+                plan => return Ok((plan, barred)),
             };
             let (begins_at, edge) = (plan.begins_at, slot.period.opens_at);
             let pays_edge = self.now < edge && channel.broadcasts_end_at(edge);

@@ -101,6 +101,47 @@ async fn a_campaign_without_a_broadcast_takes_nobody_away() {
     world.stack.stop().await;
 }
 
+/// Two broadcasts a day, of which one is gone. Of two that begin together the better gets the other; the people whom the second
+/// won as well are wanted by the first of the day.
+#[tokio::test]
+async fn who_is_barred_after_winning_people_leaves_them_to_others() {
+    let world = World::at(NOON).await;
+    let rule = json!({"id": "two", "unit": "broadcast", "limit": 2, "window": {"calendar": "day"}});
+    let shop = world.open("second", json!({}), json!({"quota_rules": [rule]})).await;
+    let [early, best, shared] = ["early", "best", "shared"].map(|name| openids(name, 3));
+    for (people, tags) in [(&early, vec!["vip"]), (&best, vec!["best"]), (&shared, vec!["vip", "barred"])] {
+        know(&shop, people.iter().map(|openid| json!({"openid": openid, "tags": {"add": tags}})).collect()).await;
+    }
+    shop.grant_all(&early, SHIPPED).await;
+    start(&shop, json!({"name": "First", "priority": 10})).await;
+    world.pass_minutes(4).await;
+    shop.grant_all(&[best.clone(), shared.clone()].concat(), SHIPPED).await;
+    let from = "2026-11-21T12:10:00+08:00";
+    for (name, priority) in [("best", 90), ("barred", 50)] {
+        let segment = format!("tag('{name}')");
+        start(&shop, json!({"name": name, "segment": segment, "priority": priority, "from": from})).await;
+    }
+    world.pass_until(at("2026-11-21T12:16:00+08:00")).await;
+    assert_eq!(set(&received(&shop).await), set(&[early, best, shared].concat()));
+    world.stack.stop().await;
+}
+
+#[tokio::test]
+async fn a_campaign_that_spreads_itself_over_time_is_told_who_won() {
+    let world = World::at(NOON).await;
+    let shop = world.shop("spread").await;
+    know(&shop, tagged(&["o1".to_owned()], "vip")).await;
+    shop.grant("o1", SHIPPED).await;
+    let loser = start(&shop, json!({"name": "Loser", "priority": 10, "pace": "even"})).await;
+    let winner = start(&shop, json!({"name": "Winner", "priority": 90})).await;
+    world.pass_minutes(4).await;
+    assert_eq!(received(&shop).await, ["o1"]);
+    let held = world.api.get("/v1/channels/spread/subscribers/o1/held-back").await.body;
+    let item = held["items"].as_array().unwrap().iter().find(|item| item["campaign"] == loser).unwrap();
+    assert_eq!((&item["reason"], &item["winner"]), (&json!("outbid"), &json!(winner)), "{held}");
+    world.stack.stop().await;
+}
+
 /// One call an hour. Whoever gets none of it leaves the day's only broadcast to the better one that comes later.
 #[tokio::test]
 async fn a_campaign_that_sends_nothing_takes_no_broadcast() {
