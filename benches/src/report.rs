@@ -205,7 +205,8 @@ pub fn edges(edges: &Edges) -> String {
         "### Windows of a minute\n".to_owned(),
         format!(
             "{} people, {} calls a window, {} calls a second, {} kills of the function host, clocks taken to be {} ms \
-             apart; {} windows with demand from edge to edge. By the simulator's own count:\n",
+             apart; {} windows with demand from edge to edge. By the simulator's own count; first \
+             calls and time without the windows with a kill:\n",
             edges.args.people,
             edges.limit,
             edges.rate_per_second,

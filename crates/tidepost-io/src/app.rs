@@ -5,10 +5,13 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use jiff::Timestamp;
 use thiserror::Error;
+use tidepost_core::ids::SubscriberId;
+use tidepost_core::person::Person;
 use tidepost_core::time::fixed_period;
 
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
+use crate::ledger;
 use crate::platform::transport::Transport;
 use crate::platform::{Platforms, http_client};
 use crate::queue::{BulkQueue, DeadQueue, NowQueue, SweepQueue};
@@ -114,13 +117,13 @@ impl App {
         Self::new(config, Clock::system(), &aws)
     }
 
-    /// Opens the connections, and reads the secrets, that the first invocation of `service` would wait for, while the function's start still has a
-    /// whole processor. What cannot be reached now may be later: it is logged, and that is all.
+    /// Opens the connections, and reads the secrets, that the first invocation of `service` would wait for, while the
+    /// function's start still has a whole processor. What cannot be reached now may be later: it is logged, and that is all.
     pub async fn warm_up(&self, service: &str) {
         let store = async {
             // Whether there is a channel of this name does not matter: what reads it is needed by every invocation.
             self.store.channel("-").await.map_err(|error| error.to_string())?;
-            if service == "callback" { self.read_callback_secrets().await } else { Ok(()) }
+            if service == "callback" { self.prepare_for_events().await } else { Ok(()) }
         };
         // Only dispatch calls the platform in each invocation.
         let platform = async { if service == "dispatch" { self.platforms.open().await } else { Ok(()) } };
@@ -131,9 +134,12 @@ impl App {
         }
     }
 
-    /// Reads the secrets that platforms' events are verified by. The platform waits for its answer, and each event is
-    /// verified first.
-    async fn read_callback_secrets(&self) -> Result<(), String> {
+    /// Reads the secrets that platforms' events are verified by, and does once what stores a consent: the platform waits for
+    /// its answer.
+    async fn prepare_for_events(&self) -> Result<(), String> {
+        let nobody = SubscriberId::new("-", "");
+        let key = ledger::key(&nobody);
+        self.store.rehearse(&key, Person::new(&nobody)).await.map_err(|error| error.to_string())?;
         let channels = self.store.channels().await.map_err(|error| error.to_string())?;
         let callbacks = channels.values().filter_map(|channel| channel.callback.as_ref());
         let references =

@@ -34,8 +34,12 @@ const LEASE_AHEAD_MILLISECONDS: i64 = 300;
 /// How long after its start a flight waits for units or a rate slot, in seconds.
 const PATIENCE_SECONDS: i64 = 10;
 
-/// Lists up to so many people are asked whom else than the expected winner they hold: a longer one costs more to read.
-const LIST_READ_MAX: u64 = 20_000;
+/// Lists are asked whom else than the expected winner they hold if they have about so many people in a flight's prefixes or
+/// fewer: more cost more to read than a defeat is worth telling.
+const LIST_READ_MAX: u64 = 30_000;
+
+/// People are spread evenly over so many prefixes.
+const PREFIXES: u64 = 256;
 
 /// Sends to those of a flight who may get something; the others are left as they are.
 pub async fn run(app: &App, flight: &FlightTask, in_flight: &Semaphore) -> Result<(), StoreError> {
@@ -134,9 +138,10 @@ fn first_subscriber(candidate: &Candidate<'_>) -> Option<(String, String)> {
 async fn lists(app: &App, runners: &[Runner<'_>], ids: &[SubscriberId]) -> Result<Vec<BTreeSet<String>>, StoreError> {
     let prefixes = ids.iter().map(prefix);
     let range = prefixes.clone().min().unwrap_or(0)..=prefixes.max().unwrap_or(0);
+    let width = u64::from(range.end() - range.start()) + 1;
     let mut lists = Vec::with_capacity(runners.len());
     for runner in runners {
-        let is_short = runner.row.listed() <= LIST_READ_MAX;
+        let is_short = runner.row.listed().saturating_mul(width) / PREFIXES <= LIST_READ_MAX;
         lists.push(if is_short { app.store.listed(runner, range.clone()).await? } else { BTreeSet::new() });
     }
     Ok(lists)

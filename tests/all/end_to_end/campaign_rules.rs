@@ -114,13 +114,14 @@ async fn who_is_barred_after_winning_people_leaves_them_to_others() {
     }
     shop.grant_all(&early, SHIPPED).await;
     start(&shop, json!({"name": "First", "priority": 10})).await;
-    world.pass_minutes(4).await;
-    shop.grant_all(&[best.clone(), shared.clone()].concat(), SHIPPED).await;
     let from = "2026-11-21T12:10:00+08:00";
     for (name, priority) in [("best", 90), ("barred", 50)] {
         let segment = format!("tag('{name}')");
         start(&shop, json!({"name": name, "segment": segment, "priority": priority, "from": from})).await;
     }
+    // In time for the look at everybody that is for all three.
+    world.pass_until(at("2026-11-21T12:08:40+08:00")).await;
+    shop.grant_all(&[best.clone(), shared.clone()].concat(), SHIPPED).await;
     world.pass_until(at("2026-11-21T12:16:00+08:00")).await;
     assert_eq!(set(&received(&shop).await), set(&[early, best, shared].concat()));
     world.stack.stop().await;

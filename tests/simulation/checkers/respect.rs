@@ -114,10 +114,10 @@ fn one_person(history: &History, person: &Person) -> Vec<String> {
         if is_exempt || *at < since.saturating_add(TO_THE_LAST_CALL) {
             continue;
         }
-        let day = |at: Milliseconds| (at + zone * HOUR).div_euclid(24 * HOUR);
-        let before: Vec<_> = received.iter().take(index).filter(|(other, ..)| day(*other) == day(*at)).collect();
-        if before.len() as u64 >= limits.cap_per_day {
-            broken.push(format!("{key} was number {} of {} that day", before.len() + 1, limits.cap_per_day));
+        let before = &received[..index];
+        let in_day = before.iter().filter(|(other, ..)| is_one_day(*other, *at, zone)).count() as u64;
+        if in_day >= limits.cap_per_day {
+            broken.push(format!("{key} was number {} of {} that day", in_day + 1, limits.cap_per_day));
         }
         let gap = limits.minimum_gap_seconds * 1_000 - 2 * SKEW - TO_THE_LAST_CALL;
         if let Some((last, _, other)) = before.last().filter(|(last, ..)| at - last < gap) {
@@ -125,4 +125,13 @@ fn one_person(history: &History, person: &Person) -> Vec<String> {
         }
     }
     broken
+}
+
+/// Whether both came on one day of a zone by every clock: who reserves by a clock of its own may count what comes just around
+/// midnight in the day before or after.
+fn is_one_day(one: Milliseconds, other: Milliseconds, zone: i64) -> bool {
+    let day = |at: Milliseconds| (at + zone * HOUR).div_euclid(24 * HOUR);
+    let of = |at: Milliseconds| [at - 2 * SKEW - TO_THE_LAST_CALL, at + 2 * SKEW].map(day);
+    let days = [of(one), of(other)].concat();
+    days.iter().all(|this| *this == days[0])
 }

@@ -108,6 +108,9 @@ const ABSENT: &str = "attribute_not_exists(pk)";
 /// The condition of a replacement.
 const UNCHANGED: &str = "v = :v";
 
+/// A version that no item has: they count from 1.
+const NO_VERSION: i64 = -1;
+
 impl Store {
     /// A store over one table.
     #[must_use]
@@ -219,6 +222,20 @@ impl Store {
             Ok(_) => Ok(Swap::Done(Stored::replaced(old, key, value))),
             Err(error) => Ok(Swap::Conflict(failed_condition(error)?.map(Stored::parse).transpose()?)),
         }
+    }
+
+    /// Does all that [`Self::swap`] does, under a condition that nothing fulfils: the first write waits for less after it.
+    ///
+    /// # Errors
+    /// [`StoreError`] when DynamoDB fails.
+    pub async fn rehearse<T: Serialize + DeserializeOwned + Clone>(
+        &self,
+        key: &Key,
+        value: T,
+    ) -> Result<(), StoreError> {
+        let mut never = Stored::replaced(None, key, value.clone());
+        never.version = NO_VERSION;
+        self.swap(key, Some(&never), value, None).await.map(drop)
     }
 
     /// Stores an item, whatever is there.
