@@ -72,7 +72,7 @@ const PIECES: [&str; 48] = [
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(20_000))]
+    #![proptest_config(ProptestConfig::with_cases(1_000_000))]
 
     #[test]
     fn what_is_accepted_is_never_refused_by_the_platform(

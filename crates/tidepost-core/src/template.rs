@@ -493,36 +493,28 @@ fn clock_digits(text: &str, needs_two: bool) -> Option<u32> {
 
 /// `2019年10月1日`, or year, month and day, year and month, or month and day with one of the separators.
 fn is_date(text: &str) -> bool {
-    let numbers = |parts: &[&str]| -> Option<Vec<i16>> {
-        let number = |part: &&str| part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse().ok()).flatten();
-        parts.iter().map(number).collect()
-    };
     if let Some(rest) = text.strip_suffix('日') {
-        let parts: Vec<&str> = rest.split(['年', '月']).collect();
-        let is_in_order = rest.find('年') < rest.find('月');
-        return parts.len() == 3 && is_in_order && numbers(&parts).is_some_and(|numbers| is_day(&numbers));
+        let parts = rest.split_once('年').and_then(|(year, rest)| Some((year, rest.split_once('月')?)));
+        return parts.is_some_and(|(year, (month, day))| is_day(year, month, day));
     }
     let Some(separator) = text.chars().find(|c| ['-', '/', '.'].contains(c)) else { return false };
-    let parts: Vec<&str> = text.split(separator).collect();
-    let has_widths = match parts.as_slice() {
-        [year, rest @ ..] if year.len() == 4 => rest.iter().all(|part| (1..=2).contains(&part.len())),
-        [month, day] => [month, day].iter().all(|part| (1..=2).contains(&part.len())),
+    match *text.split(separator).collect::<Vec<&str>>() {
+        [year, month, day] => is_day(year, month, day),
+        [year, month] if year.len() == 4 => is_day(year, month, "1"),
+        [month, day] => is_day(LEAP_YEAR, month, day),
         _ => false,
-    };
-    has_widths && numbers(&parts).is_some_and(|numbers| is_day(&numbers))
+    }
 }
 
-/// Whether there is such a day or month. Without a year, 29 February may be one.
-fn is_day(numbers: &[i16]) -> bool {
-    const LEAP_YEAR: i16 = 2024;
-    let (year, month, day) = match *numbers {
-        [year, month, day] => (year, month, day),
-        [year, month] if year >= 1_000 => (year, month, 1),
-        [month, day] => (LEAP_YEAR, month, day),
-        _ => return false,
-    };
-    let small = |number: i16| i8::try_from(number).ok();
-    matches!((small(month), small(day)), (Some(month), Some(day)) if jiff::civil::Date::new(year, month, day).is_ok())
+/// Stands for the year of a date without one: 29 February may be meant.
+const LEAP_YEAR: &str = "2024";
+
+/// Whether there is such a day, written with four digits for the year and one or two for the others.
+fn is_day(year: &str, month: &str, day: &str) -> bool {
+    let number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse().ok()).flatten();
+    let small = |part: &str| number(part).filter(|_| part.len() <= 2).and_then(|number: i16| i8::try_from(number).ok());
+    let year = number(year).filter(|_| year.len() == 4);
+    matches!((year, small(month), small(day)), (Some(y), Some(m), Some(d)) if jiff::civil::Date::new(y, m, d).is_ok())
 }
 
 #[cfg(test)]
@@ -635,6 +627,10 @@ mod tests {
             ("time2", "下午三点", "field_malformed"),
             ("date1", "2019-02-30", "field_malformed"),
             ("date1", "tomorrow", "field_malformed"),
+            ("date1", "02019年10月1日", "field_malformed"),
+            ("date1", "0002-29", "field_malformed"),
+            ("date1", "2019年010月1日", "field_malformed"),
+            ("date1", "2019月10年1日", "field_malformed"),
             ("amount1", "￥￥3", "field_malformed"),
             ("amount1", "12345678901", "field_malformed"),
             ("phone_number1", "12345678901234567890", "field_too_long"),

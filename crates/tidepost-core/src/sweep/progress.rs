@@ -15,6 +15,10 @@ const ROSTER_MAX_SECONDS: i64 = 3_600;
 /// Up to so many people, looking costs next to nothing.
 const FEW_PEOPLE: u64 = 20_000;
 
+/// How long after the last look at few people they are looked at again because a campaign is over, in seconds: should that
+/// not account for it, nothing goes round and round.
+const CLOSING_SECONDS: i64 = 30;
+
 /// How long a census may take before the tasks of ranges that are not done are queued again, in seconds.
 const CENSUS_SECONDS: i64 = 45;
 
@@ -136,14 +140,14 @@ impl Progress {
         let Some(roster) = self.roster.as_ref().filter(|roster| roster.live == live) else { return true };
         let is_dry = moment.left == 0 && self.handed_out > 0 && self.sends_end.is_none_or(|end| end <= moment.now);
         let is_ready = roster.ready_at.is_some_and(|at| at <= moment.horizon && roster.as_of < at);
-        let closes = moment.closes && roster.people <= FEW_PEOPLE;
+        let closes = moment.closes && is_worth_closing(roster, moment.now);
         is_dry || is_ready || closes || self.is_old(roster, moment.now)
     }
 
     /// Whether campaigns that are over are worth a look at everybody: of many people those that end one after the other are
     /// told of together.
     fn may_be_replaced(&self, now: Timestamp) -> bool {
-        self.roster.as_ref().is_none_or(|roster| roster.people <= FEW_PEOPLE || self.is_old(roster, now))
+        self.roster.as_ref().is_none_or(|roster| is_worth_closing(roster, now) || self.is_old(roster, now))
     }
 
     fn is_old(&self, roster: &Census, now: Timestamp) -> bool {
@@ -175,6 +179,11 @@ impl Progress {
     pub fn finished(&self, census: Census) -> Self {
         Self { roster: Some(census), before: self.roster.clone(), building: None, handed_out: 0, ..self.clone() }
     }
+}
+
+/// Whether so few people are looked at again for a campaign that is over.
+fn is_worth_closing(roster: &Census, now: Timestamp) -> bool {
+    roster.people <= FEW_PEOPLE && now >= plus_seconds(roster.began_at, CLOSING_SECONDS)
 }
 
 impl Census {
@@ -258,6 +267,9 @@ mod tests {
         let early = "2026-11-21T10:05:00Z";
         let census = progress.next_census(closing(others, early)).unwrap();
         assert!(progress.next_census(closing(none, early)).is_some(), "looking at few costs nothing");
+        let just_looked = progress.finished(census.clone());
+        assert_eq!(just_looked.next_census(closing(others, "2026-11-21T10:05:29Z")), None);
+        assert!(just_looked.next_census(closing(none, "2026-11-21T10:05:30Z")).is_some());
         let under_way = Progress { building: Some(census), ..progress.clone() };
         assert_eq!(under_way.next_census(closing(others, early)), None, "one after the other");
         // Looking at many waits for other ends: for ten minutes, or an hour where few of them were sent anything.
