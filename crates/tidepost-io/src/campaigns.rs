@@ -131,6 +131,13 @@ impl CampaignRow {
     pub fn listed(&self) -> u64 {
         self.list.iter().map(|part| part.people).sum()
     }
+
+    /// About how many of them are read for some prefixes of the ledger: people are spread evenly over groups of prefixes.
+    #[must_use]
+    pub fn listed_within(&self, prefixes: &RangeInclusive<u8>) -> u64 {
+        let groups = u64::from(group(*prefixes.end()) - group(*prefixes.start())) + 1;
+        self.listed().saturating_mul(groups) / (u64::from(group(u8::MAX)) + 1)
+    }
 }
 
 /// A page of campaigns.

@@ -10,6 +10,7 @@ use tidepost_core::ids::CampaignId;
 use tidepost_core::rfm::Cuts;
 use tidepost_core::sweep::Closing;
 use tidepost_core::template::Template;
+use tidepost_core::time::plus_seconds;
 
 use crate::campaigns::{CampaignRow, RfmCuts};
 use crate::channels::ChannelState;
@@ -139,6 +140,24 @@ impl Lineup {
     #[must_use]
     pub fn runners(&self, at: Timestamp) -> Vec<Runner<'_>> {
         self.running().filter_map(|(id, row)| self.runner(*id, row, at)).collect()
+    }
+
+    /// The earliest end, by the moment that this is of, of those that run at `now` and were let go at most `seconds` before it.
+    #[must_use]
+    pub fn short_run_ends(&self, now: Timestamp, seconds: i64) -> Option<Timestamp> {
+        let end = |(_, row): &(CampaignId, CampaignRow)| {
+            let life = row.campaign.life();
+            let since = row.baseline.map_or(life.opens_at, |baseline| baseline.since.max(life.opens_at));
+            let is_short = row.is_running(now) && since >= plus_seconds(life.closes_at, -seconds);
+            (is_short && life.closes_at <= self.at).then_some(life.closes_at)
+        };
+        self.known.iter().filter_map(end).min()
+    }
+
+    /// The same campaigns, those that run at `at`.
+    #[must_use]
+    pub fn at(self, at: Timestamp) -> Self {
+        Self { at, ..self }
     }
 
     fn running(&self) -> impl Iterator<Item = &(CampaignId, CampaignRow)> {

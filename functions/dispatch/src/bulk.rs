@@ -34,12 +34,10 @@ const LEASE_AHEAD_MILLISECONDS: i64 = 300;
 /// How long after its start a flight waits for units or a rate slot, in seconds.
 const PATIENCE_SECONDS: i64 = 10;
 
-/// Lists are asked whom else than the expected winner they hold if they have about so many people in a flight's prefixes or
-/// fewer: more cost more to read than a defeat is worth telling.
-const LIST_READ_MAX: u64 = 30_000;
-
-/// People are spread evenly over so many prefixes.
-const PREFIXES: u64 = 256;
+/// Of lists so many people are read, and so many more for each recipient, to see whom else than the expected winner they
+/// hold: more would cost more than a defeat is worth telling.
+const LIST_READ: u64 = 10_000;
+const LIST_READ_EACH: u64 = 100;
 
 /// Sends to those of a flight who may get something; the others are left as they are.
 pub async fn run(app: &App, flight: &FlightTask, in_flight: &Semaphore) -> Result<(), StoreError> {
@@ -87,7 +85,7 @@ async fn candidates<'a>(
     let runners = lineup.runners(starts_at);
     let to = |openid: &String| SubscriberId::new(&flight.channel, openid);
     let ids: Vec<SubscriberId> = flight.recipients.iter().flat_map(|(_, openids)| openids).map(to).collect();
-    let lists = lists(app, &runners, &ids).await?;
+    let lists = lists(app, &runners, flight, &ids).await?;
     let rivals: Vec<Rival<'_, '_>> = runners.iter().zip(&lists).map(|(runner, list)| Rival { runner, list }).collect();
     let sending = sending(app, flight, lineup, &runners, starts_at).await?;
     let people = app.store.people(&ids).await?;
@@ -134,15 +132,26 @@ fn first_subscriber(candidate: &Candidate<'_>) -> Option<(String, String)> {
     first.map(|first| (first.channel.clone(), first.openid.clone()))
 }
 
-/// Who is on the lists of campaigns, as far as that is worth reading.
-async fn lists(app: &App, runners: &[Runner<'_>], ids: &[SubscriberId]) -> Result<Vec<BTreeSet<String>>, StoreError> {
+/// Who is on the lists of campaigns, as far as that is worth reading: only those matter who are expected to get something
+/// else.
+async fn lists(
+    app: &App,
+    runners: &[Runner<'_>],
+    flight: &FlightTask,
+    ids: &[SubscriberId],
+) -> Result<Vec<BTreeSet<String>>, StoreError> {
     let prefixes = ids.iter().map(prefix);
     let range = prefixes.clone().min().unwrap_or(0)..=prefixes.max().unwrap_or(0);
-    let width = u64::from(range.end() - range.start()) + 1;
+    let readable = LIST_READ + LIST_READ_EACH * ids.len() as u64;
     let mut lists = Vec::with_capacity(runners.len());
     for runner in runners {
-        let is_short = runner.row.listed().saturating_mul(width) / PREFIXES <= LIST_READ_MAX;
-        lists.push(if is_short { app.store.listed(runner, range.clone()).await? } else { BTreeSet::new() });
+        let own = runner.live.occurrence.id.offer_id();
+        let is_asked = flight.recipients.iter().any(|(expected, _)| *expected != own);
+        lists.push(if is_asked && runner.row.listed_within(&range) <= readable {
+            app.store.listed(runner, range.clone()).await?
+        } else {
+            BTreeSet::new()
+        });
     }
     Ok(lists)
 }

@@ -141,6 +141,11 @@ async fn carry_out(app: &App, id: CampaignId, verb: Verb) -> Result<CampaignRow,
         check_ready(app, id, &row, now).await?;
     }
     let forgiven = if verb == Verb::Resume { forgive(app, id, now).await? } else { Forgiven::at(now) };
+    if let Some((channel, baseline)) = &forgiven.channel {
+        // First, or the campaign would go on against what was counted before.
+        let brake = ChannelBrake { baseline: *baseline, warning: None };
+        app.store.change_channel_brake(channel, |_| Some(brake.clone())).await?;
+    }
     let changed = app.store.change_campaign(id, |row| {
         let control = row.control.after(verb.command(), row.campaign.life(), now)?;
         let baseline = if verb.lets_go() { Some(forgiven.campaign) } else { row.baseline };
@@ -149,13 +154,7 @@ async fn carry_out(app: &App, id: CampaignId, verb: Verb) -> Result<CampaignRow,
         Ok::<_, IllegalState>(CampaignRow { control, baseline, accounts, ..row.clone() })
     });
     match changed.await? {
-        Changed::Done(row) => {
-            if let Some(baseline) = forgiven.channel {
-                let brake = ChannelBrake { baseline, warning: None };
-                app.store.put_channel_brake(&row.campaign.channel, &brake).await?;
-            }
-            Ok(*row)
-        }
+        Changed::Done(row) => Ok(*row),
         Changed::Refused(illegal) => Err(illegal.into()),
         Changed::Unknown => Err(Refused::Unknown),
     }
@@ -165,7 +164,7 @@ async fn carry_out(app: &App, id: CampaignId, verb: Verb) -> Result<CampaignRow,
 struct Forgiven {
     campaign: Baseline,
     /// Nothing where only the campaign was paused: what speaks against the channel still does.
-    channel: Option<Baseline>,
+    channel: Option<(String, Baseline)>,
 }
 
 impl Forgiven {
@@ -189,7 +188,7 @@ async fn forgive(app: &App, id: CampaignId, now: Timestamp) -> Result<Forgiven, 
         }
     }
     let is_whole = row.control.paused_because().is_some_and(|because| because.whole_channel);
-    Ok(Forgiven { campaign, channel: is_whole.then_some(channel) })
+    Ok(Forgiven { campaign, channel: is_whole.then_some((row.campaign.channel, channel)) })
 }
 
 /// What was right when the campaign was made may have changed since.

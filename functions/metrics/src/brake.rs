@@ -20,19 +20,20 @@ struct Known {
     now: Timestamp,
 }
 
-/// Looks at the campaigns that run on a channel.
+/// Looks at a channel and at the campaigns that run on it.
 pub async fn brake(app: &App, channel: &str, now: Timestamp) -> Result<(), StoreError> {
-    let running = app.store.live_campaigns(channel, now).await?;
-    if running.is_empty() {
+    let (running, complaints) =
+        futures::try_join!(app.store.live_campaigns(channel, now), app.store.complaints(channel))?;
+    // Complaints come when a campaign is over, or about single messages.
+    if running.is_empty() && complaints.is_empty() {
         return Ok(());
     }
     let from = plus_seconds(now, -LOOKS_BACK_MAX_SECONDS);
-    let (definition, health, was, hours, complaints) = futures::try_join!(
+    let (definition, health, was, hours) = futures::try_join!(
         app.store.channel(channel),
         app.store.health(channel),
         app.store.channel_brake(channel),
         app.store.hours(channel, from, now),
-        app.store.complaints(channel),
     )?;
     let known = Known { hours, complaints, now };
     let verdict = if health.is_banned(now) {
@@ -41,7 +42,13 @@ pub async fn brake(app: &App, channel: &str, now: Timestamp) -> Result<(), Store
         let thresholds = definition.map_or_else(Thresholds::of_channel, |channel| channel.brake);
         known.judge(&was.baseline, &thresholds, None)
     };
-    warn(app, channel, &was, &verdict).await?;
+    let warning = match &verdict {
+        Verdict::Warn(warning) => Some(warning.clone()),
+        // Where nothing runs nothing is paused, and nobody would hear of it.
+        Verdict::Pause(because) if running.is_empty() => Some(because.detail.clone()),
+        Verdict::GoOn | Verdict::Pause(_) => None,
+    };
+    warn(app, channel, &was, warning).await?;
     for (id, row) in running {
         let verdict = match &verdict {
             Verdict::Pause(because) => Verdict::Pause(because.of_the_channel()),
@@ -74,18 +81,19 @@ impl Known {
 }
 
 /// Keeps what a person should look at; says it once in the log.
-async fn warn(app: &App, channel: &str, was: &ChannelBrake, verdict: &Verdict) -> Result<(), StoreError> {
-    let warning = match verdict {
-        Verdict::Warn(warning) => Some(warning.clone()),
-        Verdict::GoOn | Verdict::Pause(_) => None,
-    };
+async fn warn(app: &App, channel: &str, was: &ChannelBrake, warning: Option<String>) -> Result<(), StoreError> {
     if warning == was.warning {
         return Ok(());
     }
-    if let Some(warning) = &warning {
+    // Where a campaign was resumed meanwhile, the next look judges by what that began.
+    let change =
+        |brake: &ChannelBrake| (brake == was).then(|| ChannelBrake { warning: warning.clone(), ..was.clone() });
+    if app.store.change_channel_brake(channel, change).await?
+        && let Some(warning) = &warning
+    {
         tracing::error!(channel, warning, "a channel is close to a ban");
     }
-    app.store.put_channel_brake(channel, &ChannelBrake { warning, ..was.clone() }).await
+    Ok(())
 }
 
 async fn pause(

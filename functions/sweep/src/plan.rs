@@ -24,6 +24,10 @@ use tidepost_io::sweeps::RangeState;
 /// How far ahead slots are planned, in seconds: until after the next tick of release.
 const AHEAD_SECONDS: i64 = 75;
 
+/// A campaign that runs no longer than this, in seconds, is planned for until its end, and nothing after that: else plans that
+/// look ahead might pass it over.
+const SHORT_SECONDS: i64 = 2 * AHEAD_SECONDS;
+
 /// How long before something can be done it is made ready for, in seconds, when nothing else lets time pass.
 const READY_SECONDS: i64 = 4;
 
@@ -37,10 +41,16 @@ const TRIES: usize = 6;
 pub async fn run(app: &App, channel: &str) -> Result<(), Error> {
     let now = app.clock.now();
     let Some(definition) = app.store.channel(channel).await? else { return Ok(()) };
-    let slots = slots(Slot::around(&definition, now), |slot| slot.next(&definition), now);
-    let horizon = slots.last().map_or(now, |slot| slot.period.opens_at).max(now);
+    let mut slots = slots(Slot::around(&definition, now), |slot| slot.next(&definition), now);
+    let mut horizon = slots.last().map_or(now, |slot| slot.period.opens_at).max(now);
     let since = plus_seconds(now, -UNTOLD_SECONDS);
-    let Some(lineup) = app.store.lineup_since(channel, horizon, since).await? else { return Ok(()) };
+    let Some(mut lineup) = app.store.lineup_since(channel, horizon, since).await? else { return Ok(()) };
+    if let Some(end) = lineup.short_run_ends(now, SHORT_SECONDS) {
+        // No plan before this one had it, and one for after its end would leave it out.
+        horizon = plus_milliseconds(end, -1).max(now);
+        slots.retain(|slot| slot.period.opens_at <= horizon);
+        lineup = lineup.at(horizon);
+    }
     let runners = lineup.runners(horizon);
     let desk = Desk { app, channel, lineup: &lineup, runners: &runners, live: digest_of(&runners), now, horizon };
     let progress = desk.finish_census().await?;

@@ -342,6 +342,23 @@ async fn complaints_pause_a_campaign_then_warn_of_the_channel_then_pause_all_of_
     world.stack.stop().await;
 }
 
+/// Complaints come when people have read what they were sent: the warning does not wait for the next campaign.
+#[tokio::test]
+async fn complaints_about_a_campaign_that_is_over_warn_too() {
+    let world = World::at(NOON).await;
+    let shop = world.shop("afterwards").await;
+    let campaign = running(&shop, json!({"until": "2026-11-21T12:02:00+08:00"})).await;
+    world.pass_minutes(3).await;
+    for (count, words) in [(2, "2 complaints"), (1, "3 complaints")] {
+        complain(&shop, Some(&campaign), count).await;
+        world.pass_minutes(2).await;
+        let warned = show(&shop.api, &campaign).await;
+        assert_eq!(warned["status"], "finished");
+        assert!(warned["warning"].as_str().is_some_and(|warning| warning.starts_with(words)), "{warned}");
+    }
+    world.stack.stop().await;
+}
+
 /// The channel's own thresholds, and those of a campaign that looks at fewer sends.
 #[tokio::test]
 async fn a_channel_and_a_campaign_say_themselves_when_they_are_braked() {

@@ -155,6 +155,21 @@ async fn of_two_campaigns_the_better_wins_a_person_and_the_loser_is_told() {
     world.stack.stop().await;
 }
 
+/// Plans look further ahead than this campaign lasts.
+#[tokio::test]
+async fn a_campaign_of_a_minute_reaches_its_people() {
+    let world = World::at(NOON).await;
+    let shop = world.shop("brief").await;
+    let people = openids("brief", 5);
+    know(&shop, tagged(&people, "vip")).await;
+    shop.grant_all(&people, SHIPPED).await;
+    world.pass_until(at("2026-11-21T12:00:50+08:00")).await;
+    start(&shop, json!({"until": "2026-11-21T12:02:00+08:00"})).await;
+    world.pass_until(at("2026-11-21T12:03:00+08:00")).await;
+    assert_eq!(set(&received(&shop).await), set(&people));
+    world.stack.stop().await;
+}
+
 #[tokio::test]
 async fn a_list_is_reached_and_what_is_paused_sends_nothing_until_it_is_resumed() {
     let world = World::at(NOON).await;

@@ -316,10 +316,8 @@ async fn rare(app: &App) {
     store.remember_heard("upgrade", &[[7; 8]], now).await.unwrap();
     // Over already, so that it stops nobody.
     store.ban("upgrade", now, "over".to_owned()).await.unwrap();
-    store
-        .put_channel_brake("upgrade", &ChannelBrake { warning: Some("look".to_owned()), ..ChannelBrake::default() })
-        .await
-        .unwrap();
+    let warned = ChannelBrake { warning: Some("look".to_owned()), ..ChannelBrake::default() };
+    store.change_channel_brake("upgrade", |_| Some(warned.clone())).await.unwrap();
     store.put_late_flight("upgrade", Nonce([7; 8]), LateFlight { people: 0, came_at: now }).await.unwrap();
     store.swap(&Key::new("S", "windows told"), None, Told::until(now), None).await.unwrap();
 }

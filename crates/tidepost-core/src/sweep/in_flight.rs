@@ -50,7 +50,8 @@ impl SlotPlan {
     #[must_use]
     pub fn in_flight(&self, now: Timestamp, skew_milliseconds: u32) -> u64 {
         let skew = i64::from(skew_milliseconds);
-        let first = LateFlight::earliest(now, skew_milliseconds);
+        // One that came a little late flies as long as the others, from when it came.
+        let first = plus_milliseconds(LateFlight::earliest(now, skew_milliseconds), -LATE_MILLISECONDS);
         let last = plus_milliseconds(now, READ_AHEAD_MILLISECONDS + skew);
         let ranges = self.portions.iter().enumerate();
         let flights = ranges

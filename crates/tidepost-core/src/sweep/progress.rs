@@ -141,7 +141,7 @@ impl Progress {
         let is_dry = moment.left == 0 && self.handed_out > 0 && self.sends_end.is_none_or(|end| end <= moment.now);
         let is_ready = roster.ready_at.is_some_and(|at| at <= moment.horizon && roster.as_of < at);
         let closes = moment.closes && is_worth_closing(roster, moment.now);
-        is_dry || is_ready || closes || self.is_old(roster, moment.now)
+        (is_dry && self.is_worth_refilling(roster, moment.now)) || is_ready || closes || self.is_old(roster, moment.now)
     }
 
     /// Whether campaigns that are over are worth a look at everybody: of many people those that end one after the other are
@@ -150,10 +150,21 @@ impl Progress {
         self.roster.as_ref().is_none_or(|roster| is_worth_closing(roster, now) || self.is_old(roster, now))
     }
 
+    /// Whether everybody of a roster that ran dry is worth another look: at once, unless a few consents among many people
+    /// would bring one after the other.
+    fn is_worth_refilling(&self, roster: &Census, now: Timestamp) -> bool {
+        self.is_cheap(roster) || now >= plus_seconds(roster.began_at, ROSTER_SECONDS)
+    }
+
     fn is_old(&self, roster: &Census, now: Timestamp) -> bool {
-        // Looking at 8 people costs as much as reading one before a send.
-        let is_cheap = roster.people <= FEW_PEOPLE || self.handed_out.saturating_mul(8) >= roster.people;
-        now.as_second() - roster.began_at.as_second() >= if is_cheap { ROSTER_SECONDS } else { ROSTER_MAX_SECONDS }
+        let seconds = if self.is_cheap(roster) { ROSTER_SECONDS } else { ROSTER_MAX_SECONDS };
+        now >= plus_seconds(roster.began_at, seconds)
+    }
+
+    /// Whether looking at everybody costs little beside what was sent since: as much for 8 people as reading one before a
+    /// send.
+    fn is_cheap(&self, roster: &Census) -> bool {
+        roster.people <= FEW_PEOPLE || self.handed_out.saturating_mul(8) >= roster.people
     }
 
     fn census(&self, moment: Moment) -> Census {
@@ -224,6 +235,10 @@ mod tests {
         assert_eq!(progress.next_census(moment(0, "2026-11-21T10:02:59Z")), None, "its last sends are under way");
         assert!(progress.next_census(moment(0, "2026-11-21T10:03:00Z")).is_some());
         assert!(progress.next_census(moment(5, "2026-11-21T10:10:00Z")).is_some());
+        let many = Census { people: 100_000, ..progress.roster.clone().unwrap() };
+        let rarely = Progress { roster: Some(many), ..progress.clone() };
+        assert_eq!(rarely.next_census(moment(0, "2026-11-21T10:09:59Z")), None, "ten of so many were sent something");
+        assert!(rarely.next_census(moment(0, "2026-11-21T10:10:00Z")).is_some());
         let other = Moment { live: Some([2; 8]), ..moment(5, "2026-11-21T10:05:00Z") };
         assert_eq!(progress.next_census(other).unwrap().generation, 2);
         let waiting = Census { ready_at: Some(at("2026-11-21T10:07:00Z")), ..progress.roster.clone().unwrap() };

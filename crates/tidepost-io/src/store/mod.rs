@@ -108,6 +108,9 @@ const ABSENT: &str = "attribute_not_exists(pk)";
 /// The condition of a replacement.
 const UNCHANGED: &str = "v = :v";
 
+/// The condition of replacing an item that was put, whatever had been there: such have no version.
+const UNVERSIONED: &str = "attribute_exists(pk) AND attribute_not_exists(v)";
+
 /// A version that no item has: they count from 1.
 const NO_VERSION: i64 = -1;
 
@@ -216,6 +219,7 @@ impl Store {
         let put = put.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let put = match old {
             None => put.condition_expression(ABSENT),
+            Some(old) if old.version == 0 => put.condition_expression(UNVERSIONED),
             Some(old) => put.condition_expression(UNCHANGED).expression_attribute_values(":v", number(old.version)),
         };
         match put.send().await {
