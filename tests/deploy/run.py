@@ -248,7 +248,7 @@ class Deployed:
         self.made += stack.resources()
         watch = self.client("cloudwatch")
         alarms = watch.get_paginator("describe_alarms").paginate().build_full_result()["MetricAlarms"]
-        page = json.loads(watch.get_dashboard(DashboardName=STACK)["DashboardBody"])
+        page = json.loads(watch.get_dashboard(DashboardName=f"{STACK}-{aws.REGION}")["DashboardBody"])
         shown = {arn for widget in page["widgets"] for arn in widget["properties"].get("alarms", [])}
         of_people = {alarm["AlarmArn"] for alarm in alarms if alarm["AlarmActions"]}
         assert shown == of_people, f"the dashboard lists {shown}, and people are told by {of_people}"
