@@ -152,6 +152,29 @@ fn default_basic_share() -> f64 {
     0.05
 }
 
+/// Windows shorter than this are rates, in seconds: their edges are not watched, and calls are spread over them.
+const WINDOW_MIN_SECONDS: u32 = 60;
+
+impl QuotaRule {
+    /// Time between two units, where the windows are so short that they are a rate.
+    #[must_use]
+    pub fn spacing_microseconds(&self) -> Option<i64> {
+        match self.window {
+            Window::Seconds(seconds) if seconds < WINDOW_MIN_SECONDS => {
+                let limit = i64::from(self.limit.max(1));
+                Some((i64::from(seconds) * 1_000_000 + limit - 1) / limit)
+            }
+            Window::Seconds(_) | Window::Calendar(_) => None,
+        }
+    }
+
+    /// Whether its windows are so short that they are a rate.
+    #[must_use]
+    pub fn is_rate(&self) -> bool {
+        self.spacing_microseconds().is_some()
+    }
+}
+
 /// What a quota rule counts.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]

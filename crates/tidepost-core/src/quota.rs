@@ -321,16 +321,24 @@ impl Quota {
         (next != *self).then_some(next)
     }
 
-    /// Calls per second that the platform is known to take.
+    /// Calls per second that the platform is known to take, and that windows hold which are so short that they are a rate.
     #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a minute in microseconds is far below 2^52")]
     pub fn rate_per_second(&self, channel: &Channel) -> f64 {
-        self.rate.per_second(channel.rate_limit_per_second)
+        let rates = spacings(channel).map(|microseconds| 1e6 / microseconds as f64);
+        rates.fold(self.rate.per_second(channel.rate_limit_per_second), f64::min)
     }
 
-    /// Time between two starts under that rate.
+    /// Time between two starts at the rate that the platform is known to take.
     #[must_use]
     pub fn spacing_microseconds(&self, channel: &Channel) -> i64 {
         self.rate.spacing_microseconds(channel.rate_limit_per_second)
+    }
+
+    /// The same, with calls spread over windows that are so short that they are a rate.
+    #[must_use]
+    pub fn pace_microseconds(&self, channel: &Channel) -> i64 {
+        spacings(channel).fold(self.spacing_microseconds(channel), i64::max)
     }
 
     /// Lets a slowed channel call faster again after calls that the platform took; `None` when it is not slowed.
@@ -378,7 +386,8 @@ impl Quota {
         next
     }
 
-    /// How many more messages of a category the live windows hold at `now`: what makes sense to bring back.
+    /// How many more messages of a category the live windows hold at `now`, but for those that are a rate: what makes sense to
+    /// bring back.
     #[must_use]
     pub fn room_left(&self, channel: &Channel, category: Category, now: Timestamp) -> u32 {
         let zone = channel.zone();
@@ -389,7 +398,8 @@ impl Quota {
         if self.refuse_where_closed(channel, now).is_err() {
             return 0;
         }
-        channel.quota_rules.iter().filter(|rule| rule.unit != Unit::Broadcast).map(room).min().unwrap_or(u32::MAX)
+        let counted = channel.quota_rules.iter().filter(|rule| rule.unit != Unit::Broadcast && !rule.is_rate());
+        counted.map(room).min().unwrap_or(u32::MAX)
     }
 
     /// When the call with number `index` (from 0) of those that are brought back at `now` may start under the channel's
@@ -397,7 +407,7 @@ impl Quota {
     #[must_use]
     pub fn rate_start(&self, channel: &Channel, index: u32, now: Timestamp) -> Timestamp {
         let first = now.as_microsecond().max(self.next_start);
-        let spacing = self.spacing_microseconds(channel);
+        let spacing = self.pace_microseconds(channel);
         let start = first.saturating_add(spacing.saturating_mul(i64::from(index)));
         Timestamp::from_microsecond(start).unwrap_or(Timestamp::MAX)
     }
@@ -518,7 +528,7 @@ impl Quota {
         category: Category,
         now: Timestamp,
     ) -> Shortage {
-        let skew = i64::from(channel.skew_milliseconds);
+        let skew = if rule.is_rate() { 0 } else { i64::from(channel.skew_milliseconds) };
         let next_window = plus_milliseconds(period.closes_at, skew);
         let units = self.taken(&rule.id, period).map_or(0, |taken| taken.units);
         let only_reserve_is_left = category != Category::Basic
@@ -641,7 +651,7 @@ fn held(channel: &Channel, rule: &QuotaRule, zone: &TimeZone, now: Timestamp) ->
     let around = |time: Timestamp| rule.window.around(zone, time);
     let before = |period: Period| plus_milliseconds(period.closes_at, -channel.closing_band_milliseconds());
     let current = around(now);
-    if current.length_seconds() < 60 {
+    if rule.is_rate() {
         return Held { periods: vec![current], until: current.closes_at, is_pair: false };
     }
     if now >= before(current) {
@@ -653,6 +663,12 @@ fn held(channel: &Channel, rule: &QuotaRule, zone: &TimeZone, now: Timestamp) ->
         return Held { periods: vec![previous, current], until: before(current), is_pair: true };
     }
     Held { periods: vec![current], until: before(current), is_pair: false }
+}
+
+/// Between two calls, where windows are so short that they are a rate; in microseconds, at least 1.
+fn spacings(channel: &Channel) -> impl Iterator<Item = i64> {
+    let counted = channel.quota_rules.iter().filter(|rule| rule.unit != Unit::Broadcast);
+    counted.filter_map(QuotaRule::spacing_microseconds)
 }
 
 fn reserve_ends_at(channel: &Channel, period: Period) -> Timestamp {

@@ -154,10 +154,7 @@ impl Closing {
 
 /// The rules whose windows are counted.
 fn counted(channel: &Channel) -> impl Iterator<Item = &QuotaRule> {
-    channel
-        .quota_rules
-        .iter()
-        .filter(|rule| rule.window.around(&TimeZone::UTC, Timestamp::UNIX_EPOCH).length_seconds() >= 60)
+    channel.quota_rules.iter().filter(|rule| !rule.is_rate())
 }
 
 /// Until when a window that closed is remembered.

@@ -172,7 +172,7 @@ impl Outlook<'_> {
             generation: self.generation,
             slot: slot.period,
             begins_at,
-            spacing_microseconds: self.quota.spacing_microseconds(self.channel),
+            spacing_microseconds: self.quota.pace_microseconds(self.channel),
             at_edge: if is_first { self.at_edge(slot, &portions) } else { 0 },
             flight_max: flight_max(self.channel),
             portions,
@@ -384,6 +384,21 @@ mod tests {
         assert_eq!(world.plan(&[700]).unwrap().units(), 50);
         world.planned.push((slot, 50));
         assert_eq!(world.plan(&[700]), None);
+    }
+
+    /// Ten seconds hold 50 calls, a minute 300, of which 54 s are safely inside.
+    #[test]
+    fn windows_of_seconds_are_a_rate() {
+        let mut world = World::new("{}");
+        world.channel.quota_rules[0].window = crate::channel::Window::Seconds(10);
+        world.channel.quota_rules[0].limit = 50;
+        let plan = world.plan(&[1_000]).unwrap();
+        assert_eq!((plan.spacing_microseconds, plan.at_edge), (200_000, 0));
+        assert!((250..=300).contains(&plan.units()), "{}", plan.units());
+        for flights in plan.flights(0, 250).windows(2) {
+            let apart = flights[1].starts_at.as_millisecond() - flights[0].starts_at.as_millisecond();
+            assert_eq!(apart, 200 * (flights[0].to - flights[0].from) as i64);
+        }
     }
 
     /// Of 550 units that the slot before was to take, all were taken: the day holds 50 more.

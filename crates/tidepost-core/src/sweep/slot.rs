@@ -12,9 +12,6 @@ const SLOT_SECONDS: u32 = 60;
 /// How long after planning the first send may start, in milliseconds: two queues and two reads lie between.
 const LEAD_MILLISECONDS: i64 = 2_500;
 
-/// Windows shorter than this are rates: their edges are not watched, in seconds.
-const WINDOW_MIN_SECONDS: i64 = 60;
-
 /// A minute of a channel, cut where one of its quota windows begins or ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Slot {
@@ -67,10 +64,11 @@ impl Slot {
 }
 
 fn windows(channel: &Channel, zone: &TimeZone, now: Timestamp) -> impl Iterator<Item = Period> {
-    let around = channel.quota_rules.iter().map(move |rule| rule.window.around(zone, now));
+    let rules = channel.quota_rules.iter().filter(|rule| !rule.is_rate());
+    let around = rules.map(move |rule| rule.window.around(zone, now));
     // A broadcast's unit pays for one day, whatever the window.
     let day = channel.counts_broadcasts().then(|| calendar_period(Calendar::Day, zone, now));
-    around.chain(day).filter(|window| window.length_seconds() >= WINDOW_MIN_SECONDS)
+    around.chain(day)
 }
 
 #[cfg(test)]
