@@ -95,11 +95,11 @@ pub struct Ration {
     pub remaining: u64,
 }
 
-/// The budget of a slot. It is never more than the windows' room without what single messages need, nor than the rate
-/// lets through in the time; and never more than is asked for, so that what is not needed stays free.
+/// The budget of a slot. It is never more than the windows' room, nor than the rate lets through in the time, without what
+/// single messages need of either; and never more than is asked for, so that what is not needed stays free.
 #[must_use]
 pub fn budget(supply: &Supply, wishes: &[Wish]) -> Budget {
-    let for_campaigns = supply.room.saturating_sub(supply.singles).min(calls_in(supply));
+    let for_campaigns = supply.room.min(calls_in(supply)).saturating_sub(supply.singles);
     let for_others = for_campaigns.saturating_sub(supply.basic_share);
     let wanted = |basic: bool| -> u64 {
         let of_kind = wishes.iter().filter(|wish| (wish.category == Category::Basic) == basic);

@@ -142,14 +142,18 @@ impl Lineup {
         self.running().filter_map(|(id, row)| self.runner(*id, row, at)).collect()
     }
 
-    /// The earliest end, by the moment that this is of, of those that run at `now` and were let go at most `seconds` before it.
+    /// When the first campaign ends that runs at `now` and was let go at most `seconds` before its end, if none runs any more at
+    /// the moment that this is of.
     #[must_use]
     pub fn short_run_ends(&self, now: Timestamp, seconds: i64) -> Option<Timestamp> {
+        if self.running().next().is_some() {
+            return None;
+        }
         let end = |(_, row): &(CampaignId, CampaignRow)| {
             let life = row.campaign.life();
             let since = row.baseline.map_or(life.opens_at, |baseline| baseline.since.max(life.opens_at));
             let is_short = row.is_running(now) && since >= plus_seconds(life.closes_at, -seconds);
-            (is_short && life.closes_at <= self.at).then_some(life.closes_at)
+            is_short.then_some(life.closes_at)
         };
         self.known.iter().filter_map(end).min()
     }

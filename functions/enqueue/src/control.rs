@@ -177,6 +177,8 @@ impl Forgiven {
 /// Who resumes has seen what was counted by now: it does not brake again.
 async fn forgive(app: &App, id: CampaignId, now: Timestamp) -> Result<Forgiven, Refused> {
     let row = app.store.campaign(id).await?.ok_or(Refused::Unknown)?;
+    // Nothing is forgiven where nothing can be resumed.
+    row.control.after(Command::Resume, row.campaign.life(), now)?;
     let Forgiven { mut campaign, .. } = Forgiven::at(now);
     let mut channel = campaign;
     for (_, hour) in app.store.hours(&row.campaign.channel, hour_of(now), now).await? {

@@ -1,7 +1,7 @@
 //! The brake: campaigns that do harm are paused and say why. Counts are read to stop, never to send.
 
 use jiff::Timestamp;
-use tidepost_core::brake::{Baseline, Counts, LOOKS_BACK_MAX_SECONDS, PausedBecause, Thresholds, Verdict};
+use tidepost_core::brake::{Baseline, Counts, LOOKS_BACK_MAX_SECONDS, PauseCode, PausedBecause, Thresholds, Verdict};
 use tidepost_core::campaign::{Command, IllegalState};
 use tidepost_core::ids::CampaignId;
 use tidepost_core::metric::{Cell, HourRollup};
@@ -45,7 +45,9 @@ pub async fn brake(app: &App, channel: &str, now: Timestamp) -> Result<(), Store
     let warning = match &verdict {
         Verdict::Warn(warning) => Some(warning.clone()),
         // Where nothing runs nothing is paused, and nobody would hear of it.
-        Verdict::Pause(because) if running.is_empty() => Some(because.detail.clone()),
+        Verdict::Pause(because) if running.is_empty() && because.code == PauseCode::Complaints => {
+            Some(because.detail.clone())
+        }
         Verdict::GoOn | Verdict::Pause(_) => None,
     };
     warn(app, channel, &was, warning).await?;

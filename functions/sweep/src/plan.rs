@@ -46,7 +46,7 @@ pub async fn run(app: &App, channel: &str) -> Result<(), Error> {
     let since = plus_seconds(now, -UNTOLD_SECONDS);
     let Some(mut lineup) = app.store.lineup_since(channel, horizon, since).await? else { return Ok(()) };
     if let Some(end) = lineup.short_run_ends(now, SHORT_SECONDS) {
-        // No plan before this one had it, and one for after its end would leave it out.
+        // No plan before this one may have had it, one for after its end would leave it out, and nobody else waits.
         horizon = plus_milliseconds(end, -1).max(now);
         slots.retain(|slot| slot.period.opens_at <= horizon);
         lineup = lineup.at(horizon);

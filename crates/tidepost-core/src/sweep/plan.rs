@@ -218,7 +218,8 @@ impl Outlook<'_> {
             return 0;
         }
         let rooms = self.quota.rooms_at_edge(self.channel, slot.period.opens_at);
-        let calls = i64::from(self.channel.skew_milliseconds) * i64::from(self.channel.rate_limit_per_second) / 1_000;
+        let calls =
+            i64::from(self.channel.skew_milliseconds) * 1_000 / self.quota.pace_microseconds(self.channel).max(1);
         rooms.min(u32::try_from(calls).unwrap_or(u32::MAX)).min(AT_EDGE_MAX)
     }
 
@@ -394,6 +395,10 @@ mod tests {
         world.channel.quota_rules[0].limit = 50;
         let plan = world.plan(&[1_000]).unwrap();
         assert_eq!((plan.spacing_microseconds, plan.at_edge), (200_000, 0));
+        let mut longer = world.channel.quota_rules[0].clone();
+        (longer.window, longer.limit) = (crate::channel::Window::Seconds(60), 100_000);
+        world.channel.quota_rules.push(longer);
+        assert_eq!(world.plan(&[1_000]).unwrap().at_edge, 10, "what two seconds hold");
         assert!((250..=300).contains(&plan.units()), "{}", plan.units());
         for flights in plan.flights(0, 250).windows(2) {
             let apart = flights[1].starts_at.as_millisecond() - flights[0].starts_at.as_millisecond();

@@ -150,10 +150,11 @@ impl Progress {
         self.roster.as_ref().is_none_or(|roster| is_worth_closing(roster, now) || self.is_old(roster, now))
     }
 
-    /// Whether everybody of a roster that ran dry is worth another look: at once, unless a few consents among many people
-    /// would bring one after the other.
+    /// Whether everybody of a roster that ran dry is worth another look: at once, to find those who were handed out and not
+    /// sent; not again and again for a few new consents among many people.
     fn is_worth_refilling(&self, roster: &Census, now: Timestamp) -> bool {
-        self.is_cheap(roster) || now >= plus_seconds(roster.began_at, ROSTER_SECONDS)
+        let is_first = self.before.as_ref().is_none_or(|before| before.live != roster.live);
+        is_first || self.is_cheap(roster) || now >= plus_seconds(roster.began_at, ROSTER_SECONDS)
     }
 
     fn is_old(&self, roster: &Census, now: Timestamp) -> bool {
@@ -237,6 +238,8 @@ mod tests {
         assert!(progress.next_census(moment(5, "2026-11-21T10:10:00Z")).is_some());
         let many = Census { people: 100_000, ..progress.roster.clone().unwrap() };
         let rarely = Progress { roster: Some(many), ..progress.clone() };
+        assert!(rarely.next_census(moment(0, "2026-11-21T10:03:00Z")).is_some(), "somebody may have been missed");
+        let rarely = Progress { before: rarely.roster.clone(), ..rarely };
         assert_eq!(rarely.next_census(moment(0, "2026-11-21T10:09:59Z")), None, "ten of so many were sent something");
         assert!(rarely.next_census(moment(0, "2026-11-21T10:10:00Z")).is_some());
         let other = Moment { live: Some([2; 8]), ..moment(5, "2026-11-21T10:05:00Z") };
