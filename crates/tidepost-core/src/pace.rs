@@ -272,7 +272,7 @@ mod tests {
         assert_eq!(units(&kept, &reminder).0, 4_650);
         assert_eq!(units(&kept, &[reminder[0], wish(Basic, Fast, 50, 1)]).0, 4_700);
         assert_eq!(units(&kept, &[reminder[0], wish(Basic, Fast, 9_000, 1)]).0, 4_900);
-        assert_eq!(units(&Supply { rate_per_second: 1.0, ..kept }, &reminder).0, 3_350);
+        assert_eq!(units(&Supply { rate_per_second: 1.0, ..kept }, &reminder).0, 3_250);
         assert_eq!(units(&Supply { singles: 6_000, ..kept }, &reminder).0, 0);
     }
 
