@@ -1,5 +1,7 @@
 //! The story of a seed: who lives in it, what they do and what the backend asks for, minute by minute.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use rand::Rng;
 use rand::seq::IndexedRandom;
@@ -47,11 +49,14 @@ impl Default for Size {
     }
 }
 
+/// What a person answered, by template.
+pub(crate) type Answers = BTreeMap<&'static str, &'static str>;
+
 /// What happens.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
-    /// A person answers the dialog; the backend reports it too, or not.
-    Subscribe { who: Who, template: &'static str, result: &'static str, is_reported: bool, union_id: Option<String> },
+    /// A person answers a dialog, which asks for several templates; the backend reports it too, or not.
+    Subscribe { who: Who, answers: Answers, is_reported: bool, union_id: Option<String> },
     /// A person does not want something any more.
     Wish { who: Who, what: Wanted },
     /// The backend knows a person's zone.
@@ -130,6 +135,20 @@ fn limits(chance: &Chance) -> [(u64, u64, u64, i64); 2] {
     })
 }
 
+/// What a person answers in all, dialog by dialog: templates of different kinds do not share one, and a template is asked for
+/// twice at most.
+fn dialogs(chance: &Chance) -> Vec<Answers> {
+    let asked = TEMPLATES.map(|(template, kind, ..)| (template, kind, [0, 0, 1, 1, 2][chance.below(5)]));
+    let mut dialogs = Vec::new();
+    for (round, kind) in [(0, "one_time"), (0, "long_term"), (1, "one_time"), (1, "long_term")] {
+        let here = asked.iter().filter(|(_, asked_kind, times)| *asked_kind == kind && *times > round);
+        let answer = || if chance.is(0.85) { "accept" } else { "reject" };
+        dialogs.push(here.map(|(template, ..)| (*template, answer())).collect());
+    }
+    dialogs.retain(|answers: &Answers| !answers.is_empty());
+    dialogs
+}
+
 impl Story {
     fn person(&mut self, number: usize, chance: &Chance) {
         let openid = |channel: &str, of_two: &str| (channel.to_owned(), format!("o{channel}{number:03}{of_two}"));
@@ -145,16 +164,11 @@ impl Story {
         let union_id = is_linked.then(|| format!("union{number}"));
         let person = Person { subscribers, ..Person::default() };
         for who in &person.subscribers {
-            for (template, ..) in TEMPLATES {
-                let times = [0, 0, 1, 1, 2][chance.below(5)];
-                for _ in 0..times {
-                    let result = if chance.is(0.85) { "accept" } else { "reject" };
-                    let is_reported = is_linked || chance.is(0.4);
-                    let union_id = union_id.clone();
-                    let at = if chance.is(0.8) { chance.below(20_000) } else { chance.below(400_000) };
-                    let event = Event::Subscribe { who: who.clone(), template, result, is_reported, union_id };
-                    self.events.push((at as u64, event));
-                }
+            for answers in dialogs(chance) {
+                let is_reported = is_linked || chance.is(0.4);
+                let at = if chance.is(0.8) { chance.below(20_000) } else { chance.below(400_000) };
+                let event = Event::Subscribe { who: who.clone(), answers, is_reported, union_id: union_id.clone() };
+                self.events.push((at as u64, event));
             }
         }
         if number % 11 == 5 {

@@ -189,22 +189,22 @@ impl World {
     }
 
     async fn subscribe(&self, event: Event) {
-        let Event::Subscribe { who, template, result, is_reported, union_id } = event else { return };
+        let Event::Subscribe { who, answers, is_reported, union_id } = event else { return };
         let (channel, openid) = who.clone();
-        if result == "accept" {
-            let at = milliseconds(self.clock.now());
-            self.history().consents.push(Consent { who, template: template.to_owned(), at });
+        let at = milliseconds(self.clock.now());
+        for (template, _) in answers.iter().filter(|(_, result)| **result == "accept") {
+            self.history().consents.push(Consent { who: who.clone(), template: (*template).to_owned(), at });
         }
-        let body = json!({"openid": openid, "results": {template: result}, "push": true});
+        let body = json!({"openid": openid, "results": answers, "push": true});
         let told = self.steer("POST", &format!("apps/{}/subscribe", app_id(&channel)), &body).await;
         drop(told);
         if is_reported {
             let copies = if self.planted == Some(Planted::Consents) { 3 } else { 1 };
-            let report = |_| {
+            let report = |(template, result)| {
                 let event_id = format!("e{}", self.chance.draw(RngCore::next_u64));
                 json!({"event_id": event_id, "openid": openid, "template": template, "result": result, "union_id": union_id})
             };
-            let reports: Vec<Value> = (0..copies).map(report).collect();
+            let reports: Vec<Value> = (0..copies).flat_map(|_| answers.iter().map(report)).collect();
             let body = json!({ "grants": reports });
             let answer = self.api("POST", &format!("/v1/channels/{channel}/grants"), None, &body).await;
             if union_id.is_some() && answer.is_some() {
