@@ -167,17 +167,21 @@ impl World {
         }
     }
 
-    /// What the brake paused while things went wrong goes on.
+    /// What the brake paused while things went wrong goes on. Who was paused alone may be held with the whole channel then, so
+    /// all are asked after twice.
     pub(crate) async fn release_brakes(self: &Arc<Self>) {
-        self.show(0).await;
-        let braked = |(key, ran): (&String, &Ran)| {
-            let is_wanted = ran.commands.last().is_some_and(|last| ["start", "resume"].contains(&last.verb.as_str()));
-            let is_paused = ran.shown[0].as_ref().is_some_and(|shown| shown["status"] == "paused");
-            (is_wanted && is_paused).then(|| key.clone())
-        };
-        let braked: Vec<String> = self.history().campaigns.iter().filter_map(braked).collect();
-        for key in braked {
-            self.command(&key, "resume").await;
+        for _ in 0..2 {
+            self.show(0).await;
+            let braked = |(key, ran): (&String, &Ran)| {
+                let last = ran.commands.last();
+                let is_wanted = last.is_some_and(|last| ["start", "resume"].contains(&last.verb.as_str()));
+                let is_paused = ran.shown[0].as_ref().is_some_and(|shown| shown["status"] == "paused");
+                (is_wanted && is_paused).then(|| key.clone())
+            };
+            let braked: Vec<String> = self.history().campaigns.iter().filter_map(braked).collect();
+            for key in braked {
+                self.command(&key, "resume").await;
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use thiserror::Error;
-use tidepost_core::brake::{Baseline, Counts, PausedBecause};
+use tidepost_core::brake::{Baseline, Counts, PausedBecause, Verdict};
 use tidepost_core::campaign::{Command, IllegalState, Live, Status};
 use tidepost_core::ids::CampaignId;
 use tidepost_core::time::hour_of;
@@ -109,7 +109,12 @@ pub async fn command(app: &App, request: &Request, id: &str, verb: &str) -> Answ
         true => None,
         false => Some(app.store.at_most_more(&row.campaign.channel, now).await?),
     };
-    Ok(answer(200, &json!({ "id": id, "status": row.status(now), "at_most_more": at_most_more })))
+    let because = row.control.paused_because().filter(|_| verb.lets_go());
+    let mut told = json!({ "id": id, "status": row.status(now), "at_most_more": at_most_more });
+    if let Some(because) = because {
+        told["paused_because"] = json!(because);
+    }
+    Ok(answer(200, &told))
 }
 
 /// Lets the first sends start without waiting for the next tick.
@@ -136,19 +141,13 @@ pub async fn ordered(app: &App, event: &Value) -> Result<(), String> {
 
 async fn carry_out(app: &App, id: CampaignId, verb: Verb) -> Result<CampaignRow, Refused> {
     let now = app.clock.now();
-    if verb == Verb::Start {
-        let row = app.store.campaign(id).await?.ok_or(Refused::Unknown)?;
-        check_ready(app, id, &row, now).await?;
-    }
-    let forgiven = if verb == Verb::Resume { forgive(app, id, now).await? } else { Forgiven::at(now) };
-    if let Some((channel, baseline)) = &forgiven.channel {
-        // First, or the campaign would go on against what was counted before.
-        let brake = ChannelBrake { baseline: *baseline, warning: None };
-        app.store.change_channel_brake(channel, |_| Some(brake.clone())).await?;
-    }
+    let let_go = if verb.lets_go() { Some(prepare(app, id, verb, now).await?) } else { None };
     let changed = app.store.change_campaign(id, |row| {
-        let control = row.control.after(verb.command(), row.campaign.life(), now)?;
-        let baseline = if verb.lets_go() { Some(forgiven.campaign) } else { row.baseline };
+        let mut control = row.control.after(verb.command(), row.campaign.life(), now)?;
+        if let Some(because) = let_go.as_ref().and_then(|let_go| let_go.held.as_ref()) {
+            control = control.after(Command::Pause(because.clone()), row.campaign.life(), now)?;
+        }
+        let baseline = let_go.as_ref().map(|let_go| let_go.baseline).or(row.baseline);
         // What was over before it was started is nobody's loss.
         let accounts = row.accounts.clone().or_else(|| verb.lets_go().then(|| Accounts::since(now)));
         Ok::<_, IllegalState>(CampaignRow { control, baseline, accounts, ..row.clone() })
@@ -160,37 +159,56 @@ async fn carry_out(app: &App, id: CampaignId, verb: Verb) -> Result<CampaignRow,
     }
 }
 
-/// Where the brake begins to count, for a campaign and for its channel.
-struct Forgiven {
-    campaign: Baseline,
-    /// Nothing where only the campaign was paused: what speaks against the channel still does.
-    channel: Option<(String, Baseline)>,
+/// What goes with a campaign that is let go.
+struct LetGo {
+    /// Where the brake begins to count.
+    baseline: Baseline,
+    /// Why it does not go all the same.
+    held: Option<PausedBecause>,
 }
 
-impl Forgiven {
-    fn at(now: Timestamp) -> Self {
-        let baseline = Baseline { since: now, before: Counts::default() };
-        Self { campaign: baseline, channel: None }
-    }
-}
-
-/// Who resumes has seen what was counted by now: it does not brake again.
-async fn forgive(app: &App, id: CampaignId, now: Timestamp) -> Result<Forgiven, Refused> {
+async fn prepare(app: &App, id: CampaignId, verb: Verb, now: Timestamp) -> Result<LetGo, Refused> {
     let row = app.store.campaign(id).await?.ok_or(Refused::Unknown)?;
+    let baseline = if verb == Verb::Start {
+        check_ready(app, id, &row, now).await?;
+        Baseline { since: now, before: Counts::default() }
+    } else {
+        forgive(app, id, &row, now).await?
+    };
+    Ok(LetGo { baseline, held: speaks_against(app, &row.campaign.channel, now).await? })
+}
+
+/// Who resumes has seen what was counted by now: it does not brake again. Returns where the campaign's brake begins to count.
+async fn forgive(app: &App, id: CampaignId, row: &CampaignRow, now: Timestamp) -> Result<Baseline, Refused> {
     // Nothing is forgiven where nothing can be resumed.
     row.control.after(Command::Resume, row.campaign.life(), now)?;
-    let Forgiven { mut campaign, .. } = Forgiven::at(now);
-    let mut channel = campaign;
+    let mut baseline = Baseline { since: now, before: Counts::default() };
+    let mut channel = baseline;
     for (_, hour) in app.store.hours(&row.campaign.channel, hour_of(now), now).await? {
         for (cell, count) in &hour.counts {
             channel.before.add(cell, *count);
             if cell.campaign == Some(id) {
-                campaign.before.add(cell, *count);
+                baseline.before.add(cell, *count);
             }
         }
     }
-    let is_whole = row.control.paused_because().is_some_and(|because| because.whole_channel);
-    Ok(Forgiven { campaign, channel: is_whole.then_some((row.campaign.channel, channel)) })
+    // Where only the campaign was paused, what speaks against the channel still does.
+    if row.control.paused_because().is_some_and(|because| because.whole_channel) {
+        // First, or the campaign would go on against what was counted before.
+        let brake = ChannelBrake { baseline: channel, warning: None };
+        app.store.change_channel_brake(&row.campaign.channel, |_| Some(brake.clone())).await?;
+    }
+    Ok(baseline)
+}
+
+/// Why the whole channel is braked, if it is: what is let go is paused with all others, or it would send until the brake's next
+/// look. Who resumes it then has seen why.
+async fn speaks_against(app: &App, channel: &str, now: Timestamp) -> Result<Option<PausedBecause>, Refused> {
+    let complaints = app.store.complaints(channel).await?;
+    match app.store.evidence(channel, complaints, now).await?.against_channel() {
+        Verdict::Pause(because) => Ok(Some(because.of_the_channel())),
+        Verdict::GoOn | Verdict::Warn(_) => Ok(None),
+    }
 }
 
 /// What was right when the campaign was made may have changed since.

@@ -1,47 +1,30 @@
-//! The brake: campaigns that do harm are paused and say why. Counts are read to stop, never to send.
+//! The brake: campaigns that do harm are paused and say why.
 
 use jiff::Timestamp;
-use tidepost_core::brake::{Baseline, Counts, LOOKS_BACK_MAX_SECONDS, PauseCode, PausedBecause, Thresholds, Verdict};
+use tidepost_core::brake::{PauseCode, PausedBecause, Verdict};
 use tidepost_core::campaign::{Command, IllegalState};
 use tidepost_core::ids::CampaignId;
-use tidepost_core::metric::{Cell, HourRollup};
 use tidepost_core::time::plus_seconds;
 use tidepost_io::app::App;
 use tidepost_io::brakes::ChannelBrake;
 use tidepost_io::campaigns::{CampaignRow, Changed};
 use tidepost_io::emf::{self, Metric};
-use tidepost_io::events::Complaint;
 use tidepost_io::store::StoreError;
 
-/// What is known of a channel's sends.
-struct Known {
-    hours: Vec<(Timestamp, HourRollup)>,
-    complaints: Vec<Complaint>,
-    now: Timestamp,
-}
+/// How long before their begin campaigns are looked at, in seconds: no look comes later, and none of them sends before it.
+const BEGINS_SOON_SECONDS: i64 = 75;
 
-/// Looks at a channel and at the campaigns that run on it.
+/// Looks at a channel and at the campaigns that run on it, or are about to.
 pub async fn brake(app: &App, channel: &str, now: Timestamp) -> Result<(), StoreError> {
-    let (running, complaints) =
-        futures::try_join!(app.store.live_campaigns(channel, now), app.store.complaints(channel))?;
+    let (mut running, complaints) =
+        futures::try_join!(app.store.campaigns_ending_after(channel, now), app.store.complaints(channel))?;
+    running.retain(|(_, row)| row.is_running(now) || row.is_running(plus_seconds(now, BEGINS_SOON_SECONDS)));
     // Complaints come when a campaign is over, or about single messages.
     if running.is_empty() && complaints.is_empty() {
         return Ok(());
     }
-    let from = plus_seconds(now, -LOOKS_BACK_MAX_SECONDS);
-    let (definition, health, was, hours) = futures::try_join!(
-        app.store.channel(channel),
-        app.store.health(channel),
-        app.store.channel_brake(channel),
-        app.store.hours(channel, from, now),
-    )?;
-    let known = Known { hours, complaints, now };
-    let verdict = if health.is_banned(now) {
-        Verdict::Pause(PausedBecause::punished(health.reasons.last().map_or("", String::as_str)))
-    } else {
-        let thresholds = definition.map_or_else(Thresholds::of_channel, |channel| channel.brake);
-        known.judge(&was.baseline, &thresholds, None)
-    };
+    let evidence = app.store.evidence(channel, complaints, now).await?;
+    let verdict = evidence.against_channel();
     let warning = match &verdict {
         Verdict::Warn(warning) => Some(warning.clone()),
         // Where nothing runs nothing is paused, and nobody would hear of it.
@@ -50,36 +33,17 @@ pub async fn brake(app: &App, channel: &str, now: Timestamp) -> Result<(), Store
         }
         Verdict::GoOn | Verdict::Pause(_) => None,
     };
-    warn(app, channel, &was, warning).await?;
+    warn(app, channel, &evidence.brake, warning).await?;
     for (id, row) in running {
         let verdict = match &verdict {
             Verdict::Pause(because) => Verdict::Pause(because.of_the_channel()),
-            Verdict::GoOn | Verdict::Warn(_) => {
-                known.judge(&row.baseline.unwrap_or_default(), &row.campaign.brake, Some(id))
-            }
+            Verdict::GoOn | Verdict::Warn(_) => evidence.against_campaign(id, &row),
         };
         if let Verdict::Pause(because) = verdict {
             pause(app, channel, id, because, now).await?;
         }
     }
     Ok(())
-}
-
-impl Known {
-    /// Judges a campaign, or the whole channel.
-    fn judge(&self, baseline: &Baseline, thresholds: &Thresholds, campaign: Option<CampaignId>) -> Verdict {
-        let is_meant = |one: Option<CampaignId>| campaign.is_none() || one == campaign;
-        let count = |(hour, rollup): &(Timestamp, HourRollup)| {
-            let mut counts = Counts::default();
-            let cells = rollup.counts.iter().filter(|(cell, _): &&(Cell, u64)| is_meant(cell.campaign));
-            cells.for_each(|(cell, count)| counts.add(cell, *count));
-            (*hour, counts)
-        };
-        let hours: Vec<(Timestamp, Counts)> = self.hours.iter().map(count).collect();
-        let complaints = self.complaints.iter().filter(|one| is_meant(one.campaign));
-        let complaints = complaints.filter(|one| baseline.counts_complaint(one.at, self.now)).count();
-        baseline.judge(&hours, u32::try_from(complaints).unwrap_or(u32::MAX), thresholds, self.now)
-    }
 }
 
 /// Keeps what a person should look at; says it once in the log.

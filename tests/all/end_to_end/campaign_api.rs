@@ -4,7 +4,7 @@ use jiff::ToSpan;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::world::{Api, NOON, SHIPPED, Shop, World, id, until};
+use super::world::{Api, NOON, SHIPPED, Shop, World, at, id, until};
 
 /// A campaign for nobody there is; `changes` replace what is usual.
 fn definition(shop: &Shop, changes: Value) -> Value {
@@ -356,6 +356,45 @@ async fn complaints_about_a_campaign_that_is_over_warn_too() {
         assert_eq!(warned["status"], "finished");
         assert!(warned["warning"].as_str().is_some_and(|warning| warning.starts_with(words)), "{warned}");
     }
+    world.stack.stop().await;
+}
+
+/// Three complaints brake a channel also for what begins only then: not a single send waits for the brake's next look.
+#[tokio::test]
+async fn a_braked_channel_holds_what_is_started_or_about_to_begin() {
+    let world = World::at(NOON).await;
+    let shop = world.shop("braked").await;
+    let scheduled = make(&shop, json!({"segment": "tag('vip')", "from": "2026-11-21T12:20:00+08:00"})).await;
+    assert_eq!(command(&shop.api, &scheduled, "start").await["status"], "scheduled");
+    let over = running(&shop, json!({"until": "2026-11-21T12:02:00+08:00"})).await;
+    shop.grant("vip", SHIPPED).await;
+    shop.api
+        .post("/v1/channels/braked/subscribers", &json!({"subscribers": [{"openid": "vip", "tags": {"add": ["vip"]}}]}))
+        .await;
+    world.pass_minutes(3).await;
+    complain(&shop, Some(&over), 3).await;
+    assert_eq!(refused(&shop.api, &over, "resume").await, (409, "illegal_state".to_owned()));
+    // It has forgiven nothing.
+    let started = make(&shop, json!({"segment": "tag('vip')"})).await;
+    let answer = command(&shop.api, &started, "start").await;
+    assert_eq!(
+        (&answer["status"], &answer["paused_because"]["whole_channel"]),
+        (&json!("paused"), &json!(true)),
+        "{answer}"
+    );
+    world.pass_until(at("2026-11-21T12:19:55+08:00")).await;
+    let shown = show(&shop.api, &scheduled).await;
+    assert_eq!(
+        (&shown["status"], &shown["paused_because"]["code"]),
+        (&json!("paused"), &json!("complaints")),
+        "{shown}"
+    );
+    world.pass_minutes(3).await;
+    assert!(shop.received("vip").await.is_empty(), "nobody is sent anything");
+    let resumed = command(&shop.api, &scheduled, "resume").await;
+    assert_eq!((&resumed["status"], &resumed["paused_because"]), (&json!("running"), &Value::Null), "{resumed}");
+    world.pass_minutes(4).await;
+    assert_eq!(shop.received("vip").await.len(), 1, "who resumes has seen why");
     world.stack.stop().await;
 }
 

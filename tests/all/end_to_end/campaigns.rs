@@ -170,6 +170,29 @@ async fn a_campaign_of_a_minute_reaches_its_people() {
     world.stack.stop().await;
 }
 
+/// Windows of seconds are a rate: campaigns use one after the other, not one of each minute's, and none too much.
+#[tokio::test]
+async fn windows_of_seconds_are_used_one_after_the_other() {
+    let world = World::at(NOON).await;
+    let rule = json!({"id": "short", "unit": "call", "limit": 20, "window": {"seconds": 5}, "basic_share": 0.0});
+    let app = json!({"windows": [{"id": "short", "unit": "call", "limit": 20, "seconds": 5}]});
+    let shop = world.open("seconds", app, json!({"quota_rules": [rule]})).await;
+    let people = openids("vip", 60);
+    know(&shop, tagged(&people, "vip")).await;
+    shop.grant_all(&people, SHIPPED).await;
+    start(&shop, json!({})).await;
+    world.pass_minutes(5).await;
+    let mut calls = shop.truth("received").await;
+    calls.sort_by_key(|one| at(one["at"].as_str().unwrap()));
+    let people_reached: Vec<String> = calls.iter().map(|one| one["openid"].as_str().unwrap().to_owned()).collect();
+    assert_eq!((calls.len(), set(&people_reached)), (60, set(&people)), "each once");
+    assert_no_overshoot(&shop).await;
+    let time = |call: &Value| at(call["at"].as_str().unwrap());
+    let took = time(&calls[59]) - time(&calls[0]);
+    assert!((10..40).contains(&took.get_seconds()), "15 s at the rate: {took}");
+    world.stack.stop().await;
+}
+
 #[tokio::test]
 async fn a_list_is_reached_and_what_is_paused_sends_nothing_until_it_is_resumed() {
     let world = World::at(NOON).await;

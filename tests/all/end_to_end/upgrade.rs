@@ -361,6 +361,12 @@ async fn goes_on(stores: &Stores, left: &Left) -> World {
     assert_eq!(campaign["counts"]["delivered"], VIPS, "{campaign}");
     let draft = shop.api.get(&format!("/v1/campaigns/{}", left.ids["draft"])).await.body;
     assert_eq!((&draft["status"], &draft["listed"]), (&json!("draft"), &json!(2)), "{draft}");
+    // The release before put the channel's brake without a version; one complaint was made then.
+    let complaint = json!({"id": "e3", "type": "complaint", "channel": "upgrade", "openid": "sent1"});
+    assert_eq!(shop.api.post("/v1/events", &json!({"events": [complaint]})).await.status, 200);
+    world.pass_minutes(2).await;
+    let brake = world.stack.app.store.channel_brake("upgrade").await.unwrap();
+    assert!(brake.warning.as_ref().is_some_and(|words| words.starts_with("2 complaints")), "{brake:?}");
     world
 }
 

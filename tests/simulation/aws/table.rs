@@ -19,6 +19,7 @@ pub(crate) const NAME: &str = "tidepost";
 
 const ABSENT: &str = "attribute_not_exists(pk)";
 const UNCHANGED: &str = "v = :v";
+const UNVERSIONED: &str = "attribute_exists(pk) AND attribute_not_exists(v)";
 const BETWEEN: &str = "pk = :pk AND sk BETWEEN :from AND :to";
 const CONDITION_FAILED: &str = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException";
 const CANCELED: &str = "com.amazonaws.dynamodb.v20120810#TransactionCanceledException";
@@ -184,6 +185,7 @@ fn holds(condition: Option<&str>, known: Option<&Item>, version: Option<&String>
         None => true,
         Some(ABSENT) => known.is_none(),
         Some(UNCHANGED) => known.is_some_and(|known| known.version.as_ref() == version),
+        Some(UNVERSIONED) => known.is_some_and(|known| known.version.is_none()),
         Some(other) => panic!("the simulation does not know the condition {other}; add it beside the others"),
     }
 }
