@@ -1,6 +1,7 @@
 //! Campaigns in a story: three that compete for the people, with what their owners command.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::Rng;
 use serde_json::{Value, json};
@@ -20,6 +21,9 @@ const USED: [usize; 3] = [1, 2, 3];
 const LONG_TERM: usize = 2;
 /// How long an occurrence of one that recurs lasts, in minutes.
 const PERIOD_MINUTES: i64 = 5;
+
+/// How long an owner takes to read why a campaign is paused.
+const READ_TIME: Duration = Duration::from_secs(40);
 
 /// The platform says that there is no consent.
 const NO_CONSENT: i64 = 43101;
@@ -167,22 +171,27 @@ impl World {
         }
     }
 
-    /// What the brake paused while things went wrong goes on. Who was paused alone may be held with the whole channel then, so
-    /// all are asked after twice.
+    /// What the brake paused while things went wrong goes on. Who was paused alone is held with the whole channel at first.
     pub(crate) async fn release_brakes(self: &Arc<Self>) {
         for _ in 0..2 {
-            self.show(0).await;
-            let braked = |(key, ran): (&String, &Ran)| {
-                let last = ran.commands.last();
-                let is_wanted = last.is_some_and(|last| ["start", "resume"].contains(&last.verb.as_str()));
-                let is_paused = ran.shown[0].as_ref().is_some_and(|shown| shown["status"] == "paused");
-                (is_wanted && is_paused).then(|| key.clone())
-            };
-            let braked: Vec<String> = self.history().campaigns.iter().filter_map(braked).collect();
-            for key in braked {
+            for key in self.braked().await {
                 self.command(&key, "resume").await;
             }
+            tokio::time::sleep(READ_TIME).await;
         }
+        let left = self.braked().await;
+        assert!(left.is_empty(), "they were resumed, and stay paused: {left:?}");
+    }
+
+    /// Campaigns that are meant to run, and are paused.
+    async fn braked(&self) -> Vec<String> {
+        self.show(0).await;
+        let braked = |(key, ran): (&String, &Ran)| {
+            let is_wanted = ran.commands.last().is_some_and(|last| ["start", "resume"].contains(&last.verb.as_str()));
+            let is_paused = ran.shown[0].as_ref().is_some_and(|shown| shown["status"] == "paused");
+            (is_wanted && is_paused).then(|| key.clone())
+        };
+        self.history().campaigns.iter().filter_map(braked).collect()
     }
 
     /// Asks the API how the campaigns stand.

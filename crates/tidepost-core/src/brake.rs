@@ -155,6 +155,9 @@ const LOOKS_BACK_SECONDS: [i64; 2] = [600, LOOKS_BACK_MAX_SECONDS];
 /// The longest time that the brake looks back for sends, in seconds.
 pub const LOOKS_BACK_MAX_SECONDS: i64 = 86_400;
 
+/// How long before their begin campaigns are looked at, in seconds: each minute there is a look, and one may be missed.
+pub const LOOKS_AHEAD_SECONDS: i64 = 150;
+
 /// How long a complaint counts, in seconds: our choice, no platform states its period.
 const COMPLAINT_COUNTS_SECONDS: i64 = 30 * 86_400;
 

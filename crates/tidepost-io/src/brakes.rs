@@ -9,6 +9,7 @@ use tidepost_core::metric::{Cell, HourRollup};
 use tidepost_core::time::plus_seconds;
 
 use crate::campaigns::CampaignRow;
+use crate::emf::{self, Metric};
 use crate::events::Complaint;
 use crate::store::{Key, Store, StoreError, Stored, Swap};
 
@@ -65,6 +66,12 @@ impl Evidence {
         let complaints = complaints.filter(|one| baseline.counts_complaint(one.at, self.now)).count();
         baseline.judge(&hours, u32::try_from(complaints).unwrap_or(u32::MAX), thresholds, self.now)
     }
+}
+
+/// Says that a campaign does not go on.
+pub fn tell_paused(channel: &str, id: CampaignId, because: &PausedBecause) {
+    emf::count_of(channel, Metric::BrakeEngaged, 1);
+    tracing::error!(channel, campaign = %id, detail = because.detail, "the brake paused a campaign");
 }
 
 fn key(channel: &str) -> Key {

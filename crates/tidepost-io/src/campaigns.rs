@@ -108,6 +108,12 @@ impl CampaignRow {
         self.status(time) == Status::Running
     }
 
+    /// Whether it runs at some time from `from` to `to`, as it stands.
+    #[must_use]
+    pub fn runs_between(&self, from: Timestamp, to: Timestamp) -> bool {
+        self.control.runs_between(self.campaign.life(), from, to)
+    }
+
     /// The occurrences that ended by `by` and are not accounted for, the earliest first; none before it is started.
     pub fn untold(&self, id: CampaignId, by: Timestamp) -> impl Iterator<Item = Ended> + use<'_> {
         let all = move |accounts: &Accounts| self.campaign.all_ended_after(id, &self.control, Some(accounts.until), by);

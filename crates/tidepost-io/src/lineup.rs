@@ -142,18 +142,22 @@ impl Lineup {
         self.running().filter_map(|(id, row)| self.runner(*id, row, at)).collect()
     }
 
-    /// When the first campaign ends that runs at `now` and was let go at most `seconds` before its end, if none runs any more at
-    /// the moment that this is of.
+    /// Whether none runs at the moment that this is of.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.running().next().is_none()
+    }
+
+    /// When the first campaign ends that runs at `now`, but not at the moment that this is of any more, and was let go at most
+    /// `seconds` before its end.
     #[must_use]
     pub fn short_run_ends(&self, now: Timestamp, seconds: i64) -> Option<Timestamp> {
-        if self.running().next().is_some() {
-            return None;
-        }
         let end = |(_, row): &(CampaignId, CampaignRow)| {
             let life = row.campaign.life();
             let since = row.baseline.map_or(life.opens_at, |baseline| baseline.since.max(life.opens_at));
-            let is_short = row.is_running(now) && since >= plus_seconds(life.closes_at, -seconds);
-            is_short.then_some(life.closes_at)
+            let is_left_out = row.is_running(now) && life.closes_at <= self.at;
+            let is_short = since >= plus_seconds(life.closes_at, -seconds);
+            (is_left_out && is_short).then_some(life.closes_at)
         };
         self.known.iter().filter_map(end).min()
     }

@@ -4,13 +4,13 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use thiserror::Error;
-use tidepost_core::brake::{Baseline, Counts, PausedBecause, Verdict};
-use tidepost_core::campaign::{Command, IllegalState, Live, Status};
+use tidepost_core::brake::{Baseline, Counts, LOOKS_AHEAD_SECONDS, PauseCode, PausedBecause, Verdict};
+use tidepost_core::campaign::{Command, Control, IllegalState, Live, Status};
 use tidepost_core::ids::CampaignId;
-use tidepost_core::time::hour_of;
+use tidepost_core::time::{hour_of, plus_seconds};
 use tidepost_io::app::App;
 use tidepost_io::auth::Right;
-use tidepost_io::brakes::ChannelBrake;
+use tidepost_io::brakes::{self, ChannelBrake};
 use tidepost_io::campaigns::{Accounts, CampaignRow, Changed};
 use tidepost_io::http::{Answer, Problem, Request, json as answer};
 use tidepost_io::queue::SweepStep;
@@ -51,14 +51,24 @@ impl Verb {
         matches!(self, Self::Start | Self::Resume)
     }
 
-    /// Whether a campaign that stands so needs the command no more.
+    /// Whether a campaign that stands so needs the command no more. What was started may have been paused since.
     fn is_done(self, status: Status) -> bool {
         match self {
-            Self::Start | Self::Resume => matches!(status, Status::Scheduled | Status::Running),
+            Self::Start => matches!(status, Status::Scheduled | Status::Running | Status::Paused),
+            Self::Resume => matches!(status, Status::Scheduled | Status::Running),
             Self::Pause => status == Status::Paused,
             Self::Stop => status == Status::Stopped,
         }
     }
+}
+
+/// Who commands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum By {
+    /// Somebody who reads the answers.
+    Person,
+    /// EventBridge.
+    Schedule,
 }
 
 /// What EventBridge sends: as the whole input of a schedule, or as the detail of an event.
@@ -100,7 +110,7 @@ pub async fn command(app: &App, request: &Request, id: &str, verb: &str) -> Answ
     let verb = Verb::parse(verb).ok_or_else(|| Problem::not_found("there is no such route"))?;
     app.authorise(request, Right::Campaigns).await?;
     let id = id_of(id)?;
-    let row = carry_out(app, id, verb).await?;
+    let row = carry_out(app, id, verb, By::Person).await?;
     let now = app.clock.now();
     if verb.lets_go() && row.status(now) == Status::Running {
         sweep_now(app, &row.campaign.channel).await;
@@ -132,28 +142,39 @@ pub async fn ordered(app: &App, event: &Value) -> Result<(), String> {
     let order = event.get("detail").unwrap_or(event);
     let order: Order = serde_json::from_value(order.clone())
         .map_err(|error| format!("neither a call of the API nor a campaign and a command: {error}"))?;
-    match carry_out(app, order.campaign.whole(), order.command).await {
+    match carry_out(app, order.campaign.whole(), order.command, By::Schedule).await {
         Ok(_) => Ok(()),
         Err(Refused::State(illegal)) if order.command.is_done(illegal.status) => Ok(()),
         Err(refused) => Err(format!("{}: {refused}", order.campaign)),
     }
 }
 
-async fn carry_out(app: &App, id: CampaignId, verb: Verb) -> Result<CampaignRow, Refused> {
+async fn carry_out(app: &App, id: CampaignId, verb: Verb, by: By) -> Result<CampaignRow, Refused> {
     let now = app.clock.now();
-    let let_go = if verb.lets_go() { Some(prepare(app, id, verb, now).await?) } else { None };
+    let let_go = if verb.lets_go() { Some(prepare(app, id, verb, by, now).await?) } else { None };
     let changed = app.store.change_campaign(id, |row| {
-        let mut control = row.control.after(verb.command(), row.campaign.life(), now)?;
-        if let Some(because) = let_go.as_ref().and_then(|let_go| let_go.held.as_ref()) {
-            control = control.after(Command::Pause(because.clone()), row.campaign.life(), now)?;
-        }
-        let baseline = let_go.as_ref().map(|let_go| let_go.baseline).or(row.baseline);
+        let control = row.control.after(verb.command(), row.campaign.life(), now)?;
+        let Some(LetGo { baseline, held }) = &let_go else { return Ok(CampaignRow { control, ..row.clone() }) };
         // What was over before it was started is nobody's loss.
-        let accounts = row.accounts.clone().or_else(|| verb.lets_go().then(|| Accounts::since(now)));
-        Ok::<_, IllegalState>(CampaignRow { control, baseline, accounts, ..row.clone() })
+        let accounts = row.accounts.clone().or_else(|| Some(Accounts::since(now)));
+        let row = CampaignRow { accounts, ..row.clone() };
+        let sends_until = plus_seconds(now, LOOKS_AHEAD_SECONDS);
+        Ok::<_, IllegalState>(match held {
+            // Else it would send until the brake's next look.
+            Some(because) if control.runs_between(row.campaign.life(), now, sends_until) => {
+                let control = row.control.held(because.clone(), now);
+                CampaignRow { control, baseline: row.baseline.or(Some(*baseline)), ..row }
+            }
+            _ => CampaignRow { control, baseline: Some(*baseline), ..row },
+        })
     });
     match changed.await? {
-        Changed::Done(row) => Ok(*row),
+        Changed::Done(row) => {
+            if let Some(because) = row.control.paused_because().filter(|_| verb.lets_go()) {
+                brakes::tell_paused(&row.campaign.channel, id, because);
+            }
+            Ok(*row)
+        }
         Changed::Refused(illegal) => Err(illegal.into()),
         Changed::Unknown => Err(Refused::Unknown),
     }
@@ -163,46 +184,51 @@ async fn carry_out(app: &App, id: CampaignId, verb: Verb) -> Result<CampaignRow,
 struct LetGo {
     /// Where the brake begins to count.
     baseline: Baseline,
-    /// Why it does not go all the same.
+    /// Why its channel is braked, if it is.
     held: Option<PausedBecause>,
 }
 
-async fn prepare(app: &App, id: CampaignId, verb: Verb, now: Timestamp) -> Result<LetGo, Refused> {
+async fn prepare(app: &App, id: CampaignId, verb: Verb, by: By, now: Timestamp) -> Result<LetGo, Refused> {
     let row = app.store.campaign(id).await?.ok_or(Refused::Unknown)?;
-    let baseline = if verb == Verb::Start {
+    let channel = &row.campaign.channel;
+    let fresh = Baseline { since: now, before: Counts::default() };
+    if verb == Verb::Start {
         check_ready(app, id, &row, now).await?;
-        Baseline { since: now, before: Counts::default() }
-    } else {
-        forgive(app, id, &row, now).await?
-    };
-    Ok(LetGo { baseline, held: speaks_against(app, &row.campaign.channel, now).await? })
-}
-
-/// Who resumes has seen what was counted by now: it does not brake again. Returns where the campaign's brake begins to count.
-async fn forgive(app: &App, id: CampaignId, row: &CampaignRow, now: Timestamp) -> Result<Baseline, Refused> {
+        return Ok(LetGo { baseline: fresh, held: speaks_against(app, channel, now).await? });
+    }
     // Nothing is forgiven where nothing can be resumed.
     row.control.after(Command::Resume, row.campaign.life(), now)?;
-    let mut baseline = Baseline { since: now, before: Counts::default() };
-    let mut channel = baseline;
-    for (_, hour) in app.store.hours(&row.campaign.channel, hour_of(now), now).await? {
+    let (mut baseline, mut whole) = (fresh, fresh);
+    for (_, hour) in app.store.hours(channel, hour_of(now), now).await? {
         for (cell, count) in &hour.counts {
-            channel.before.add(cell, *count);
+            whole.before.add(cell, *count);
             if cell.campaign == Some(id) {
                 baseline.before.add(cell, *count);
             }
         }
     }
-    // Where only the campaign was paused, what speaks against the channel still does.
-    if row.control.paused_because().is_some_and(|because| because.whole_channel) {
-        // First, or the campaign would go on against what was counted before.
-        let brake = ChannelBrake { baseline: channel, warning: None };
-        app.store.change_channel_brake(&row.campaign.channel, |_| Some(brake.clone())).await?;
+    let held = speaks_against(app, channel, now).await?;
+    let is_banned = held.as_ref().is_some_and(|because| because.code == PauseCode::Punished);
+    if is_banned || !has_seen(&row.control, by, now) {
+        return Ok(LetGo { baseline, held });
     }
-    Ok(baseline)
+    // Who resumes has seen what was counted by now. First, or the campaign would go on against what was counted before.
+    let brake = ChannelBrake { baseline: whole, warning: None };
+    app.store.change_channel_brake(channel, |_| Some(brake.clone())).await?;
+    Ok(LetGo { baseline, held: None })
 }
 
-/// Why the whole channel is braked, if it is: what is let go is paused with all others, or it would send until the brake's next
-/// look. Who resumes it then has seen why.
+/// Whether whoever resumes can have read what speaks against the whole channel.
+fn has_seen(control: &Control, by: By, now: Timestamp) -> bool {
+    let Control::Paused { because, at } = control else { return false };
+    let is_old = at.is_none_or(|at| plus_seconds(at, UNREAD_SECONDS) <= now);
+    by == By::Person && because.whole_channel && is_old
+}
+
+/// How long after a pause a resume may be the repetition of one that came before it, in seconds.
+const UNREAD_SECONDS: i64 = 30;
+
+/// Why the whole channel is braked, if it is.
 async fn speaks_against(app: &App, channel: &str, now: Timestamp) -> Result<Option<PausedBecause>, Refused> {
     let complaints = app.store.complaints(channel).await?;
     match app.store.evidence(channel, complaints, now).await?.against_channel() {
@@ -244,8 +270,20 @@ mod tests {
     }
 
     #[test]
+    fn only_a_person_forgives_a_channel_and_not_by_asking_twice() {
+        let at: Timestamp = "2026-11-21T08:00:00Z".parse().unwrap();
+        let paused = |because: PausedBecause| Control::Paused { because, at: Some(at) };
+        let whole = paused(PausedBecause::punished("").of_the_channel());
+        let later = plus_seconds(at, 60);
+        assert!(has_seen(&whole, By::Person, later));
+        assert!(!has_seen(&whole, By::Schedule, later) && !has_seen(&whole, By::Person, plus_seconds(at, 20)));
+        assert!(!has_seen(&paused(PausedBecause::requested()), By::Person, later));
+    }
+
+    #[test]
     fn a_command_that_comes_twice_is_done_already() {
         assert!(Verb::Start.is_done(Status::Running) && Verb::Resume.is_done(Status::Scheduled));
+        assert!(Verb::Start.is_done(Status::Paused) && !Verb::Resume.is_done(Status::Paused));
         assert!(!Verb::Start.is_done(Status::Stopped) && !Verb::Pause.is_done(Status::Draft));
         assert!(Verb::Pause.is_done(Status::Paused) && Verb::Stop.is_done(Status::Stopped));
     }

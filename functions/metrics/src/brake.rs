@@ -1,24 +1,20 @@
 //! The brake: campaigns that do harm are paused and say why.
 
 use jiff::Timestamp;
-use tidepost_core::brake::{PauseCode, PausedBecause, Verdict};
+use tidepost_core::brake::{LOOKS_AHEAD_SECONDS, PauseCode, PausedBecause, Verdict};
 use tidepost_core::campaign::{Command, IllegalState};
 use tidepost_core::ids::CampaignId;
 use tidepost_core::time::plus_seconds;
 use tidepost_io::app::App;
-use tidepost_io::brakes::ChannelBrake;
+use tidepost_io::brakes::{self, ChannelBrake};
 use tidepost_io::campaigns::{CampaignRow, Changed};
-use tidepost_io::emf::{self, Metric};
 use tidepost_io::store::StoreError;
-
-/// How long before their begin campaigns are looked at, in seconds: no look comes later, and none of them sends before it.
-const BEGINS_SOON_SECONDS: i64 = 75;
 
 /// Looks at a channel and at the campaigns that run on it, or are about to.
 pub async fn brake(app: &App, channel: &str, now: Timestamp) -> Result<(), StoreError> {
     let (mut running, complaints) =
         futures::try_join!(app.store.campaigns_ending_after(channel, now), app.store.complaints(channel))?;
-    running.retain(|(_, row)| row.is_running(now) || row.is_running(plus_seconds(now, BEGINS_SOON_SECONDS)));
+    running.retain(|(_, row)| row.runs_between(now, plus_seconds(now, LOOKS_AHEAD_SECONDS)));
     // Complaints come when a campaign is over, or about single messages.
     if running.is_empty() && complaints.is_empty() {
         return Ok(());
@@ -75,8 +71,7 @@ async fn pause(
     });
     match changed.await? {
         Changed::Done(_) => {
-            emf::count_of(channel, Metric::BrakeEngaged, 1);
-            tracing::error!(channel, campaign = %id, detail = because.detail, "the brake paused a campaign");
+            brakes::tell_paused(channel, id, &because);
         }
         // Somebody was faster: it does not run any more.
         Changed::Refused(_) | Changed::Unknown => {}

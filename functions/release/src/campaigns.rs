@@ -1,7 +1,6 @@
 //! Channels whose campaigns have something to do get a step of their sweep.
 
 use jiff::Timestamp;
-use tidepost_core::campaign::Status;
 use tidepost_core::sweep::{SETTLED_SECONDS, UNTOLD_SECONDS};
 use tidepost_core::time::plus_seconds;
 use tidepost_io::app::App;
@@ -33,7 +32,7 @@ pub async fn sweep(app: &App) -> Result<(), String> {
 async fn has_work(app: &App, channel: &str, now: Timestamp) -> Result<bool, StoreError> {
     let soon = plus_seconds(now, AHEAD_SECONDS);
     let rows = app.store.campaigns_ending_after(channel, plus_seconds(now, -UNTOLD_SECONDS)).await?;
-    if rows.iter().any(|(_, row)| [now, soon].map(|at| row.status(at)).contains(&Status::Running)) {
+    if rows.iter().any(|(_, row)| row.runs_between(now, soon)) {
         return Ok(true);
     }
     let settled = plus_seconds(now, -SETTLED_SECONDS);

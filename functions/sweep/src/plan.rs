@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use jiff::Timestamp;
 use lambda_runtime::Error;
 use tidepost_core::campaign::Live;
+use tidepost_core::channel::Channel;
 use tidepost_core::ids::{CampaignId, MessageId};
 use tidepost_core::quota::Quota;
 use tidepost_core::rfm::Histograms;
@@ -13,7 +14,7 @@ use tidepost_core::sweep::{
     COUNTED, Census, Moment, Outlook, Piece, Progress, RangeTally, SETTLED_SECONDS, Slot, SlotPlan, UNTOLD_SECONDS,
     handed_out, sum, take,
 };
-use tidepost_core::time::{Period, plus_milliseconds, plus_seconds};
+use tidepost_core::time::{Period, fixed_period, plus_milliseconds, plus_seconds};
 use tidepost_io::app::App;
 use tidepost_io::campaigns::{CampaignRow, RfmCuts};
 use tidepost_io::lineup::{Lineup, Runner, digest_of};
@@ -24,8 +25,8 @@ use tidepost_io::sweeps::RangeState;
 /// How far ahead slots are planned, in seconds: until after the next tick of release.
 const AHEAD_SECONDS: i64 = 75;
 
-/// A campaign that runs no longer than this, in seconds, is planned for until its end, and nothing after that: else plans that
-/// look ahead might pass it over.
+/// A campaign that runs no longer than this, in seconds, is planned for until its end, and nothing after that, where it is in
+/// nobody's way: else plans that look ahead might pass it over.
 const SHORT_SECONDS: i64 = 2 * AHEAD_SECONDS;
 
 /// How long before something can be done it is made ready for, in seconds, when nothing else lets time pass.
@@ -46,10 +47,15 @@ pub async fn run(app: &App, channel: &str) -> Result<(), Error> {
     let since = plus_seconds(now, -UNTOLD_SECONDS);
     let Some(mut lineup) = app.store.lineup_since(channel, horizon, since).await? else { return Ok(()) };
     if let Some(end) = lineup.short_run_ends(now, SHORT_SECONDS) {
-        // No plan before this one may have had it, one for after its end would leave it out, and nobody else waits.
-        horizon = plus_milliseconds(end, -1).max(now);
-        slots.retain(|slot| slot.period.opens_at <= horizon);
-        lineup = lineup.at(horizon);
+        // No plan before this one may have had it, and one for after its end would leave it out.
+        let before_end = plus_milliseconds(end, -1).max(now);
+        let mut its = slots.clone();
+        its.retain(|slot| slot.period.opens_at <= before_end);
+        let others = slots.get(its.len()).map(|slot| slot.period.opens_at);
+        if lineup.is_idle() || (waits(others, now) && has_open(app, &definition, channel, &its, now).await?) {
+            (horizon, slots) = (before_end, its);
+            lineup = lineup.at(horizon);
+        }
     }
     let runners = lineup.runners(horizon);
     let desk = Desk { app, channel, lineup: &lineup, runners: &runners, live: digest_of(&runners), now, horizon };
@@ -74,6 +80,25 @@ fn slots(first: Slot, next: impl Fn(&Slot) -> Slot, now: Timestamp) -> Vec<Slot>
     let end = plus_seconds(now, AHEAD_SECONDS);
     let all = std::iter::successors(Some(first), |slot| Some(next(slot)));
     all.take_while(|slot| slot.period.opens_at <= end).take(SLOTS_MAX).collect()
+}
+
+/// Whether a slot can still be planned on time at the next tick.
+fn waits(opens_at: Option<Timestamp>, now: Timestamp) -> bool {
+    opens_at.is_none_or(|opens_at| fixed_period(60, now).closes_at < opens_at)
+}
+
+/// Whether one of the slots may still be planned, and is not.
+async fn has_open(
+    app: &App,
+    definition: &Channel,
+    channel: &str,
+    slots: &[Slot],
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let Some(first) = slots.first() else { return Ok(false) };
+    let plans = app.store.slot_plans(channel, first.period.opens_at).await?;
+    let is_planned = |slot: &&Slot| plans.iter().any(|plan| plan.slot.opens_at == slot.period.opens_at);
+    Ok(slots.iter().any(|slot| !is_planned(&slot) && slot.usable(definition, now).is_some()))
 }
 
 /// What one step knows.

@@ -382,6 +382,8 @@ async fn a_braked_channel_holds_what_is_started_or_about_to_begin() {
         (&json!("paused"), &json!(true)),
         "{answer}"
     );
+    let repeated = command(&shop.api, &started, "resume").await;
+    assert_eq!(repeated["status"], "paused", "nobody has read why yet: {repeated}");
     world.pass_until(at("2026-11-21T12:19:55+08:00")).await;
     let shown = show(&shop.api, &scheduled).await;
     assert_eq!(

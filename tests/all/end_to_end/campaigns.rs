@@ -155,18 +155,25 @@ async fn of_two_campaigns_the_better_wins_a_person_and_the_loser_is_told() {
     world.stack.stop().await;
 }
 
-/// Plans look further ahead than this campaign lasts.
+/// Plans look further ahead than this campaign lasts, also where another goes on that has nobody left.
 #[tokio::test]
 async fn a_campaign_of_a_minute_reaches_its_people() {
     let world = World::at(NOON).await;
-    let shop = world.shop("brief").await;
     let people = openids("brief", 5);
-    know(&shop, tagged(&people, "vip")).await;
-    shop.grant_all(&people, SHIPPED).await;
+    let shops = [world.shop("alone").await, world.shop("beside").await];
+    for shop in &shops {
+        know(shop, tagged(&people, "vip")).await;
+        know(shop, tagged(&["other".to_owned()], "other")).await;
+        shop.grant_all(&[people.clone(), vec!["other".to_owned()]].concat(), SHIPPED).await;
+    }
+    start(&shops[1], json!({"segment": "tag('other')"})).await;
     world.pass_until(at("2026-11-21T12:00:50+08:00")).await;
-    start(&shop, json!({"until": "2026-11-21T12:02:00+08:00"})).await;
+    for shop in &shops {
+        start(shop, json!({"until": "2026-11-21T12:02:00+08:00"})).await;
+    }
     world.pass_until(at("2026-11-21T12:03:00+08:00")).await;
-    assert_eq!(set(&received(&shop).await), set(&people));
+    assert_eq!(set(&received(&shops[0]).await), set(&people));
+    assert_eq!(set(&received(&shops[1]).await), set(&[people, vec!["other".to_owned()]].concat()));
     world.stack.stop().await;
 }
 

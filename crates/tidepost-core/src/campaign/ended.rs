@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::campaign::{Campaign, Control, Occurrence, Status};
+use crate::campaign::{Campaign, Control, Course, Occurrence, Status};
 use crate::ids::CampaignId;
 
 /// An occurrence that is over.
@@ -17,21 +17,7 @@ pub struct Ended {
 }
 
 impl Campaign {
-    /// The first occurrence that ended after `since` and by `by`; `None` also where it never ran.
-    #[must_use]
-    pub fn ended_after(
-        &self,
-        id: CampaignId,
-        control: &Control,
-        since: Option<Timestamp>,
-        by: Timestamp,
-    ) -> Option<Ended> {
-        let since = since.map_or(self.from, |since| since.max(self.from));
-        let occurrence = self.occurrence(id, since).or_else(|| self.occurrence(id, self.next_start(since)?))?;
-        self.ended(occurrence, control).filter(|ended| since < ended.at && ended.at <= by)
-    }
-
-    /// The occurrences that ended after `since` and by `by`, one after the other.
+    /// The occurrences that ended after `since` and by `by`, one after the other; none where it never ran.
     pub fn all_ended_after<'a>(
         &'a self,
         id: CampaignId,
@@ -39,8 +25,10 @@ impl Campaign {
         since: Option<Timestamp>,
         by: Timestamp,
     ) -> impl Iterator<Item = Ended> + use<'a> {
-        let first = self.ended_after(id, control, since, by);
-        std::iter::successors(first, move |last| self.ended_after(id, control, Some(last.at), by))
+        let course = self.course();
+        let next = move |since| course.as_ref()?.ended_after(id, control, since, by);
+        let first = next(since);
+        std::iter::successors(first, move |last| next(Some(last.at)))
     }
 
     /// The last occurrence of a campaign that is over at `now`; `None` where it is not, or never ran.
@@ -65,6 +53,15 @@ impl Campaign {
     }
 }
 
+impl Course<'_> {
+    /// The first occurrence that ended after `since` and by `by`.
+    fn ended_after(&self, id: CampaignId, control: &Control, since: Option<Timestamp>, by: Timestamp) -> Option<Ended> {
+        let since = since.map_or(self.campaign.from, |since| since.max(self.campaign.from));
+        let occurrence = self.occurrence(id, since).or_else(|| self.occurrence(id, self.next_start(since)?))?;
+        self.campaign.ended(occurrence, control).filter(|ended| since < ended.at && ended.at <= by)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,7 +83,7 @@ mod tests {
         let campaign = campaign("{}");
         assert_eq!(ends(&campaign, &Control::Started), [(campaign.until, false)]);
         let early = plus_seconds(campaign.until, -1);
-        assert_eq!(campaign.ended_after(id(), &Control::Started, None, early), None);
+        assert_eq!(campaign.all_ended_after(id(), &Control::Started, None, early).next(), None);
         assert_eq!(campaign.last_ended(id(), &Control::Started, early), None);
         assert!(campaign.last_ended(id(), &Control::Started, campaign.until).is_some());
         let paused = |at| Control::Paused { because: PausedBecause::requested(), at };
@@ -120,7 +117,7 @@ mod tests {
         assert_eq!(last.occurrence.period.opens_at, at(all[1]));
         // Those of before it was started do not count.
         let since = Some(at("2026-11-22T10:00:00+08:00"));
-        let first = campaign.ended_after(id(), &Control::Started, since, Timestamp::MAX).unwrap();
+        let first = campaign.all_ended_after(id(), &Control::Started, since, Timestamp::MAX).next().unwrap();
         assert_eq!(first.at, at(all[1]));
     }
 }

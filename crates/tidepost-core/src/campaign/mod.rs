@@ -139,27 +139,51 @@ impl Campaign {
     /// recurring one. An occurrence ends when the next one starts.
     #[must_use]
     pub fn occurrence(&self, id: CampaignId, now: Timestamp) -> Option<Occurrence> {
-        if !self.life().contains(now) {
-            return None;
-        }
-        let Some(schedule) = &self.schedule else {
-            return Some(Occurrence { id, period: self.life() });
-        };
-        let starts = schedule.parse().ok()?;
-        let opens_at = starts.at_or_before(now).filter(|start| *start >= self.from)?;
-        let closes_at = starts.after(opens_at).map_or(self.until, |next| next.min(self.until));
-        Some(Occurrence { id: id.occurrence(opens_at), period: Period { opens_at, closes_at } })
+        // Outside its life the expression is not read for nothing.
+        if self.life().contains(now) { self.course()?.occurrence(id, now) } else { None }
     }
 
     /// When it, or its next occurrence, starts after `now`; `None` when nothing of it is still to start.
     #[must_use]
     pub fn next_start(&self, now: Timestamp) -> Option<Timestamp> {
-        let Some(schedule) = &self.schedule else {
-            return (now < self.from).then_some(self.from);
-        };
-        let starts = schedule.parse().ok()?;
-        let first = starts.at_or_before(self.from).filter(|start| *start == self.from && now < *start);
-        first.or_else(|| starts.after(now.max(self.from))).filter(|start| *start < self.until)
+        self.course()?.next_start(now)
+    }
+
+    /// How its occurrences follow each other; `None` where this version does not read its schedule.
+    fn course(&self) -> Option<Course<'_>> {
+        let starts = self.schedule.as_ref().map(|schedule| schedule.parse().ok());
+        match starts {
+            Some(None) => None,
+            starts => Some(Course { campaign: self, starts: starts.flatten() }),
+        }
+    }
+}
+
+/// A campaign whose schedule is read.
+#[derive(Debug)]
+struct Course<'a> {
+    campaign: &'a Campaign,
+    /// `None`: it happens once.
+    starts: Option<Starts>,
+}
+
+impl Course<'_> {
+    fn occurrence(&self, id: CampaignId, now: Timestamp) -> Option<Occurrence> {
+        let life = self.campaign.life();
+        if !life.contains(now) {
+            return None;
+        }
+        let Some(starts) = &self.starts else { return Some(Occurrence { id, period: life }) };
+        let opens_at = starts.at_or_before(now).filter(|start| *start >= life.opens_at)?;
+        let closes_at = starts.after(opens_at).map_or(life.closes_at, |next| next.min(life.closes_at));
+        Some(Occurrence { id: id.occurrence(opens_at), period: Period { opens_at, closes_at } })
+    }
+
+    fn next_start(&self, now: Timestamp) -> Option<Timestamp> {
+        let Period { opens_at: from, closes_at: until } = self.campaign.life();
+        let Some(starts) = &self.starts else { return (now < from).then_some(from) };
+        let first = starts.at_or_before(from).filter(|start| *start == from && now < *start);
+        first.or_else(|| starts.after(now.max(from))).filter(|start| *start < until)
     }
 }
 

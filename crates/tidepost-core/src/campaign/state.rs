@@ -87,6 +87,13 @@ impl Control {
         }
     }
 
+    /// Whether a campaign that lives during `life` runs at some time from `from` to `to`, if nothing is commanded.
+    #[must_use]
+    pub fn runs_between(&self, life: Period, from: Timestamp, to: Timestamp) -> bool {
+        let first = life.opens_at.max(from);
+        first <= to && self.status(life, first) == Status::Running
+    }
+
     /// Why it is paused, if it is.
     #[must_use]
     pub fn paused_because(&self) -> Option<&PausedBecause> {
@@ -102,6 +109,15 @@ impl Control {
         match self {
             Self::Stopped { at: Some(at) } => life.closes_at.min(*at),
             Self::Draft | Self::Started | Self::Paused { .. } | Self::Stopped { at: None } => life.closes_at,
+        }
+    }
+
+    /// Paused with its whole channel instead of let go at `now`; since when it is, if it was already.
+    #[must_use]
+    pub fn held(&self, because: PausedBecause, now: Timestamp) -> Self {
+        match self {
+            Self::Paused { because: known, at } if known.whole_channel => Self::Paused { because, at: *at },
+            _ => Self::Paused { because, at: Some(now) },
         }
     }
 
@@ -164,6 +180,15 @@ mod tests {
         assert_eq!(statuses(&paused()), [Paused, Paused, Paused, Finished]);
         assert_eq!(statuses(&Control::Draft), [Draft; 4]);
         assert_eq!(statuses(&stopped()), [Stopped; 4]);
+    }
+
+    #[test]
+    fn a_campaign_may_run_between_two_times_and_at_neither() {
+        let (life, hours) = (life(), |hours: i64| plus_seconds(life().opens_at, hours * 3_600));
+        let runs = |control: Control, from, to| control.runs_between(life, hours(from), hours(to));
+        assert!(runs(Control::Started, -1, 1_000) && runs(Control::Started, -1, 0) && runs(Control::Started, 5, 5));
+        assert!(!runs(Control::Started, -2, -1) && !runs(Control::Started, 999, 1_000));
+        assert!(!runs(paused(), -1, 1_000) && !runs(Control::Draft, -1, 1_000));
     }
 
     /// Which of start, pause, resume and stop each state allows.

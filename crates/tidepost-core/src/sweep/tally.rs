@@ -296,7 +296,7 @@ mod tests {
         }
 
         fn ended(&self) -> Ended {
-            self.campaign.ended_after(id(), &self.control, None, Timestamp::MAX).unwrap()
+            self.campaign.all_ended_after(id(), &self.control, None, Timestamp::MAX).next().unwrap()
         }
 
         fn account(&self, person: &Person, is_listed: bool) -> Option<Account> {

@@ -166,8 +166,17 @@ impl OneArgs {
         let path: Vec<&str> = ["campaigns", &self.id].into_iter().chain(verb).collect();
         let answer = Client::new(&self.client)?.call(Call::new(method, &path)).await?;
         print(self.client.json, &answer, fields);
-        Ok(())
+        if matches!(verb, Some("start" | "resume")) { goes(&answer) } else { Ok(()) }
     }
+}
+
+/// A campaign that was let go may be paused at once.
+fn goes(answer: &Value) -> Result<(), Failure> {
+    if answer.get("status").and_then(Value::as_str) != Some("paused") {
+        return Ok(());
+    }
+    let detail = answer.pointer("/paused_because/detail").and_then(Value::as_str).unwrap_or("nobody says why");
+    Err(Failure::No(format!("it is paused: {detail}")))
 }
 
 async fn list(channel: Option<String>, args: &ClientArgs) -> Result<(), Failure> {
@@ -205,7 +214,8 @@ impl CreateArgs {
             answer = client.call(Call::new(Method::POST, &["campaigns", &id, "start"])).await?;
         }
         print(self.client.json, &answer, fields);
-        all_taken(rejected)
+        all_taken(rejected)?;
+        goes(&answer)
     }
 }
 
@@ -293,5 +303,7 @@ mod tests {
             "paused_because": {"code": "error_rate", "detail": "7 of 20 sends failed"}});
         assert_eq!(line(&campaign), "paused     sent 20  delivered 12  unknown 1  (error_rate: 7 of 20 sends failed)");
         assert!(!is_over(&campaign) && is_over(&json!({"status": "finished"})));
+        assert_eq!(goes(&campaign).unwrap_err().to_string(), "it is paused: 7 of 20 sends failed");
+        assert!(goes(&json!({"status": "scheduled"})).is_ok());
     }
 }
