@@ -23,7 +23,7 @@ const LONG_TERM: usize = 2;
 const PERIOD_MINUTES: i64 = 5;
 
 /// How long an owner takes to read why a campaign is paused.
-const READ_TIME: Duration = Duration::from_secs(40);
+const READ_TIME: Duration = Duration::from_secs(70);
 
 /// The platform says that there is no consent.
 const NO_CONSENT: i64 = 43101;

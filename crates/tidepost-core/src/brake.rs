@@ -253,6 +253,11 @@ impl PausedBecause {
         Self { code, detail, whole_channel: false }
     }
 
+    /// Whether both say of a whole channel that the same stands against it.
+    pub(crate) fn tells_the_same(&self, other: &Self) -> bool {
+        self.whole_channel && other.whole_channel && self.code == other.code
+    }
+
     /// The same, said of each campaign of a channel.
     #[must_use]
     pub fn of_the_channel(&self) -> Self {

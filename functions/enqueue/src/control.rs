@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use thiserror::Error;
 use tidepost_core::brake::{Baseline, Counts, LOOKS_AHEAD_SECONDS, PauseCode, PausedBecause, Verdict};
-use tidepost_core::campaign::{Command, Control, IllegalState, Live, Status};
+use tidepost_core::campaign::{Command, IllegalState, Live, Status};
 use tidepost_core::ids::CampaignId;
 use tidepost_core::time::{hour_of, plus_seconds};
 use tidepost_io::app::App;
@@ -208,25 +208,17 @@ async fn prepare(app: &App, id: CampaignId, verb: Verb, by: By, now: Timestamp) 
         }
     }
     let held = speaks_against(app, channel, now).await?;
-    let is_banned = held.as_ref().is_some_and(|because| because.code == PauseCode::Punished);
-    if is_banned || !has_seen(&row.control, by, now) {
+    let is_seen = |because: &PausedBecause| {
+        by == By::Person && because.code != PauseCode::Punished && row.control.has_told(because, now)
+    };
+    if !held.as_ref().is_some_and(is_seen) {
         return Ok(LetGo { baseline, held });
     }
-    // Who resumes has seen what was counted by now. First, or the campaign would go on against what was counted before.
+    // First, or the campaign would go on against what was counted before.
     let brake = ChannelBrake { baseline: whole, warning: None };
     app.store.change_channel_brake(channel, |_| Some(brake.clone())).await?;
     Ok(LetGo { baseline, held: None })
 }
-
-/// Whether whoever resumes can have read what speaks against the whole channel.
-fn has_seen(control: &Control, by: By, now: Timestamp) -> bool {
-    let Control::Paused { because, at } = control else { return false };
-    let is_old = at.is_none_or(|at| plus_seconds(at, UNREAD_SECONDS) <= now);
-    by == By::Person && because.whole_channel && is_old
-}
-
-/// How long after a pause a resume may be the repetition of one that came before it, in seconds.
-const UNREAD_SECONDS: i64 = 30;
 
 /// Why the whole channel is braked, if it is.
 async fn speaks_against(app: &App, channel: &str, now: Timestamp) -> Result<Option<PausedBecause>, Refused> {
@@ -267,17 +259,6 @@ mod tests {
             let order: Order = serde_json::from_value(order.clone()).unwrap();
             assert_eq!((order.campaign, order.command), (id, Verb::Start));
         }
-    }
-
-    #[test]
-    fn only_a_person_forgives_a_channel_and_not_by_asking_twice() {
-        let at: Timestamp = "2026-11-21T08:00:00Z".parse().unwrap();
-        let paused = |because: PausedBecause| Control::Paused { because, at: Some(at) };
-        let whole = paused(PausedBecause::punished("").of_the_channel());
-        let later = plus_seconds(at, 60);
-        assert!(has_seen(&whole, By::Person, later));
-        assert!(!has_seen(&whole, By::Schedule, later) && !has_seen(&whole, By::Person, plus_seconds(at, 20)));
-        assert!(!has_seen(&paused(PausedBecause::requested()), By::Person, later));
     }
 
     #[test]

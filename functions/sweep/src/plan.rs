@@ -29,6 +29,9 @@ const AHEAD_SECONDS: i64 = 75;
 /// nobody's way: else plans that look ahead might pass it over.
 const SHORT_SECONDS: i64 = 2 * AHEAD_SECONDS;
 
+/// How long a census may take, in seconds, where plans are to wait for it.
+const CENSUS_SECONDS: i64 = 30;
+
 /// How long before something can be done it is made ready for, in seconds, when nothing else lets time pass.
 const READY_SECONDS: i64 = 4;
 
@@ -82,9 +85,10 @@ fn slots(first: Slot, next: impl Fn(&Slot) -> Slot, now: Timestamp) -> Vec<Slot>
     all.take_while(|slot| slot.period.opens_at <= end).take(SLOTS_MAX).collect()
 }
 
-/// Whether a slot can still be planned on time at the next tick.
+/// Whether a slot can still be planned on time at the next tick, after another census.
 fn waits(opens_at: Option<Timestamp>, now: Timestamp) -> bool {
-    opens_at.is_none_or(|opens_at| fixed_period(60, now).closes_at < opens_at)
+    let planned_at = plus_seconds(fixed_period(60, now).closes_at, CENSUS_SECONDS);
+    opens_at.is_none_or(|opens_at| planned_at <= opens_at)
 }
 
 /// Whether one of the slots may still be planned, and is not.

@@ -86,7 +86,7 @@ mod tests {
         assert_eq!(campaign.all_ended_after(id(), &Control::Started, None, early).next(), None);
         assert_eq!(campaign.last_ended(id(), &Control::Started, early), None);
         assert!(campaign.last_ended(id(), &Control::Started, campaign.until).is_some());
-        let paused = |at| Control::Paused { because: PausedBecause::requested(), at };
+        let paused = |at| Control::Paused { because: PausedBecause::requested(), at, held_at: None };
         assert_eq!(ends(&campaign, &paused(None)), [(campaign.until, true)]);
         assert_eq!(ends(&campaign, &paused(Some(early))), [(campaign.until, true)]);
         assert_eq!(ends(&campaign, &Control::Draft), []);
@@ -111,7 +111,11 @@ mod tests {
         assert_eq!(ends(&campaign, &Control::Started), all.map(|end| (at(end), false)));
         let stopped = Control::Stopped { at: Some(at("2026-11-23T08:00:00+08:00")) };
         assert_eq!(ends(&campaign, &stopped), [(at(all[0]), false), (at("2026-11-23T08:00:00+08:00"), true)]);
-        let paused = Control::Paused { because: PausedBecause::requested(), at: Some(at("2026-11-22T09:01:00+08:00")) };
+        let paused = Control::Paused {
+            because: PausedBecause::requested(),
+            at: Some(at("2026-11-22T09:01:00+08:00")),
+            held_at: None,
+        };
         assert_eq!(ends(&campaign, &paused), [(at(all[0]), false), (at(all[1]), true), (at(all[2]), true)]);
         let last = campaign.last_ended(id(), &Control::Started, campaign.until).unwrap();
         assert_eq!(last.occurrence.period.opens_at, at(all[1]));

@@ -5,7 +5,11 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::brake::PausedBecause;
-use crate::time::Period;
+use crate::time::{Period, plus_seconds};
+
+/// How long after a command was held the same one may still be its repetition, in seconds: callers wait half as
+/// long for an answer.
+const UNREAD_SECONDS: i64 = 60;
 
 /// What was last commanded; the only part of a campaign that changes.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -23,6 +27,9 @@ pub enum Control {
         /// When; not known of those that an earlier version paused.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at: Option<Timestamp>,
+        /// When it was let go and held with its channel, if that is why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        held_at: Option<Timestamp>,
     },
     /// It sends nothing any more.
     Stopped {
@@ -112,13 +119,23 @@ impl Control {
         }
     }
 
-    /// Paused with its whole channel instead of let go at `now`; since when it is, if it was already.
+    /// Paused with its whole channel instead of let go at `now`.
     #[must_use]
     pub fn held(&self, because: PausedBecause, now: Timestamp) -> Self {
-        match self {
-            Self::Paused { because: known, at } if known.whole_channel => Self::Paused { because, at: *at },
-            _ => Self::Paused { because, at: Some(now) },
-        }
+        let (at, held_at) = match self {
+            Self::Paused { because: known, at, held_at } if known.tells_the_same(&because) => (*at, *held_at),
+            Self::Paused { at, .. } => (*at, Some(now)),
+            Self::Draft | Self::Started | Self::Stopped { .. } => (Some(now), Some(now)),
+        };
+        Self::Paused { because, at, held_at }
+    }
+
+    /// Whether whoever resumes it at `now` can have read what speaks against its whole channel: not when the request may be the
+    /// repetition of the one that was held.
+    #[must_use]
+    pub fn has_told(&self, because: &PausedBecause, now: Timestamp) -> bool {
+        let Self::Paused { because: known, held_at, .. } = self else { return false };
+        known.tells_the_same(because) && held_at.is_none_or(|at| plus_seconds(at, UNREAD_SECONDS) <= now)
     }
 
     /// What a command makes of a campaign that lives during `life`. Stopping is repeatable: an answer that was lost must not
@@ -137,7 +154,7 @@ impl Control {
             Command::Start => ("started", (status == Status::Draft).then_some(Self::Started)),
             Command::Pause(because) => {
                 let may = matches!(status, Status::Scheduled | Status::Running);
-                ("paused", may.then_some(Self::Paused { because, at: Some(now) }))
+                ("paused", may.then_some(Self::Paused { because, at: Some(now), held_at: None }))
             }
             Command::Resume => ("resumed", (status == Status::Paused).then_some(Self::Started)),
             Command::Stop if status == Status::Stopped => ("stopped", Some(self.clone())),
@@ -153,7 +170,6 @@ impl Control {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::plus_seconds;
 
     fn life() -> Period {
         Period {
@@ -163,7 +179,7 @@ mod tests {
     }
 
     fn paused() -> Control {
-        Control::Paused { because: PausedBecause::requested(), at: None }
+        Control::Paused { because: PausedBecause::requested(), at: None, held_at: None }
     }
 
     fn stopped() -> Control {
@@ -189,6 +205,24 @@ mod tests {
         assert!(runs(Control::Started, -1, 1_000) && runs(Control::Started, -1, 0) && runs(Control::Started, 5, 5));
         assert!(!runs(Control::Started, -2, -1) && !runs(Control::Started, 999, 1_000));
         assert!(!runs(paused(), -1, 1_000) && !runs(Control::Draft, -1, 1_000));
+    }
+
+    #[test]
+    fn a_repetition_of_what_was_held_has_read_nothing() {
+        let (at, banned) = (life().opens_at, PausedBecause::punished("").of_the_channel());
+        let later = |seconds| plus_seconds(at, seconds);
+        let braked = Control::Started.after(Command::Pause(banned.clone()), life(), at).unwrap();
+        assert!(braked.has_told(&banned, at), "the brake paused it");
+        for before in [Control::Draft, paused()] {
+            let held = before.held(banned.clone(), at);
+            assert!(!held.has_told(&banned, later(50)) && held.has_told(&banned, later(60)), "{held:?}");
+            let again = held.held(banned.clone(), later(50));
+            assert!(again.has_told(&banned, later(60)), "asking again does not put it off");
+            let other = PausedBecause::requested().of_the_channel();
+            assert!(!again.has_told(&other, later(60)), "something else speaks against it now");
+            assert!(!again.held(other.clone(), later(60)).has_told(&other, later(61)));
+        }
+        assert!(!paused().has_told(&PausedBecause::requested(), later(60)), "it was paused alone");
     }
 
     /// Which of start, pause, resume and stop each state allows.
