@@ -1,8 +1,8 @@
 //! Commands to campaigns: by the API, and by EventBridge, which starts them at their time.
 
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use thiserror::Error;
 use tidepost_core::brake::{Baseline, Counts, LOOKS_AHEAD_SECONDS, PauseCode, PausedBecause, Verdict};
 use tidepost_core::campaign::{Command, IllegalState, Live, Status};
@@ -119,12 +119,20 @@ pub async fn command(app: &App, request: &Request, id: &str, verb: &str) -> Answ
         true => None,
         false => Some(app.store.at_most_more(&row.campaign.channel, now).await?),
     };
-    let because = row.control.paused_because().filter(|_| verb.lets_go());
-    let mut told = json!({ "id": id, "status": row.status(now), "at_most_more": at_most_more });
-    if let Some(because) = because {
-        told["paused_because"] = json!(because);
-    }
-    Ok(answer(200, &told))
+    let paused_because = row.control.paused_because().filter(|_| verb.lets_go());
+    Ok(answer(200, &Commanded { id, status: row.status(now), at_most_more, paused_because }))
+}
+
+/// What a command came to.
+#[derive(Serialize)]
+struct Commanded<'a> {
+    id: CampaignId,
+    status: Status,
+    /// Sends of the whole channel that may still start; not said of what is let go.
+    at_most_more: Option<u64>,
+    /// Why it does not go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paused_because: Option<&'a PausedBecause>,
 }
 
 /// Lets the first sends start without waiting for the next tick.
@@ -248,6 +256,8 @@ async fn check_ready(app: &App, id: CampaignId, row: &CampaignRow, now: Timestam
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
